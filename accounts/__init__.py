@@ -1,0 +1,1 @@
+"""Who: people, accounts (tenants), membership, API keys, permissions, audit."""

@@ -1,0 +1,1 @@
+"""The marketing data: databases, profiles, interactions, suppressions."""

@@ -1,0 +1,156 @@
+"""Whose data it is, and what they did. Bulk writes are SQL in `services.py`."""
+
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Account
+from accounts.tenancy import TenantManager
+from audience.fields import change_xid
+
+
+class Database(models.Model):
+    """A set of profiles in which an e-mail address stands once."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="databases")
+    name = models.CharField(_("name"), max_length=120)
+    slug = models.SlugField(_("slug"), max_length=60)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    objects = TenantManager["Database"]()
+
+    class Meta:
+        verbose_name = _("database")
+        verbose_name_plural = _("databases")
+        constraints = [models.UniqueConstraint(fields=["account", "slug"], name="database_slug_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Profile(models.Model):
+    """A person known by e-mail address, by the partner's own number, or both.
+
+    `attributes` is a flat object of texts. E-mail addresses are stored in lower case.
+    """
+
+    database = models.ForeignKey(Database, models.CASCADE, related_name="profiles", db_index=False)
+    email = models.TextField(_("e-mail"), null=True, db_collation="C")  # noqa: DJ001  unique, and blank is not unknown
+    partner_user_id = models.TextField(_("partner user id"), null=True, db_collation="C")  # noqa: DJ001  likewise
+    attributes = models.JSONField(_("attributes"), default=dict, db_default=models.Value({}, models.JSONField()))
+    created_by_job = models.BigIntegerField(null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    change_xid = change_xid()
+
+    objects = TenantManager["Profile"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("profile")
+        verbose_name_plural = _("profiles")
+        constraints = [
+            models.UniqueConstraint(fields=["database", "email"], name="profile_email_once"),
+            models.UniqueConstraint(
+                fields=["database", "partner_user_id"],
+                condition=models.Q(partner_user_id__isnull=False),
+                name="profile_partner_once",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(email__isnull=False) | models.Q(partner_user_id__isnull=False),
+                name="profile_has_identity",
+            ),
+        ]
+        indexes = [BrinIndex(fields=["change_xid"], pages_per_range=32, autosummarize=True, name="profile_change")]
+
+    def __str__(self) -> str:
+        return self.email or self.partner_user_id or str(self.pk)
+
+
+class Interaction(models.Model):
+    """Something a person did. No foreign-key checks: they would cost a look-up a row (docs/decisions/0004)."""
+
+    database = models.ForeignKey(Database, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False)
+    profile = models.ForeignKey(
+        Profile, models.DO_NOTHING, related_name="interactions", db_index=False, db_constraint=False
+    )
+    kind = models.TextField(_("event name"))
+    occurred_at = models.DateTimeField(_("occurred at"))
+    external_id = models.TextField(_("partner event id"), null=True, db_collation="C")  # noqa: DJ001  unique if there
+    properties = models.JSONField(_("properties"), default=dict, db_default=models.Value({}, models.JSONField()))
+    created_by_job = models.BigIntegerField(editable=False)
+    row_no = models.BigIntegerField(editable=False)  # the physical line of the job's file
+    change_xid = change_xid()
+
+    objects = TenantManager["Interaction"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("interaction")
+        verbose_name_plural = _("interactions")
+        # Exactly these: each was measured (docs/performance.md).
+        constraints = [
+            models.UniqueConstraint(
+                fields=["database", "external_id"],
+                condition=models.Q(external_id__isnull=False),
+                name="interaction_external_once",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["profile", "occurred_at"], name="interaction_timeline"),
+            BrinIndex(
+                fields=["change_xid", "created_by_job"],
+                pages_per_range=32,
+                autosummarize=True,
+                name="interaction_change",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.external_id or self.pk}"
+
+
+class Suppression(models.Model):
+    """An address that must not be written to, kept by its hash so that it outlives the profile."""
+
+    database = models.ForeignKey(Database, models.CASCADE, related_name="suppressions")
+    channel = models.CharField(_("channel"), max_length=20, default="email")
+    email_sha256 = models.CharField(max_length=64)
+    email_md5 = models.CharField(max_length=32, blank=True)
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    opted_out_at = models.DateTimeField(_("opted out at"), db_default=Now())
+    created_by_job = models.BigIntegerField(null=True, editable=False)
+    change_xid = change_xid()
+
+    objects = TenantManager["Suppression"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("suppression")
+        verbose_name_plural = _("suppressions")
+        constraints = [
+            models.UniqueConstraint(fields=["database", "channel", "email_sha256"], name="suppression_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.email_sha256[:12]}"
+
+
+class ProfileBeforeImage(models.Model):
+    """What a profile held before a job changed it: the first image a job leaves is the one it is undone to."""
+
+    job = models.BigIntegerField()
+    profile_id = models.BigIntegerField()
+    email = models.TextField(null=True)  # noqa: DJ001  as in Profile
+    partner_user_id = models.TextField(null=True)  # noqa: DJ001  as in Profile
+    attributes = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("before-image")
+        verbose_name_plural = _("before-images")
+        constraints = [models.UniqueConstraint(fields=["job", "profile_id"], name="before_image_first")]
+
+    def __str__(self) -> str:
+        return f"profile {self.profile_id} before job {self.job}"

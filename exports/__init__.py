@@ -1,0 +1,1 @@
+"""Exports: drafts, schedules, runs and deliveries."""

@@ -1,0 +1,1 @@
+"""Batch uploads: gzipped batches pushed by developers."""
