@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 from uuid import uuid4
+from zoneinfo import available_timezones
 
 import structlog
 from django.core.files.base import File
@@ -18,10 +18,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.actors import Actor
+from accounts.models import Account
 from accounts.services import audit
 from audience.models import Database
 from audience.services import database_default
 from batchjobs import kernel
+from batchjobs.ingestion.sniff import DELIMITERS
 from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
 from batchjobs.states import ACTION_STATES, ACTIVE, Action, Status, TransitionRefusedError
 from batchjobs.tasks import ring
@@ -31,8 +33,9 @@ log = structlog.get_logger(__name__)
 # Files up to this size go to the short queue, so that a clerk's list never waits behind five million rows.
 SHORT_QUEUE_BYTES = 8 * 1024 * 1024
 
+ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16")
+OPTIONS = frozenset({"encoding", "delimiter", "time_zone", "day_first"})
 EXTENSIONS = (".csv", ".psv", ".tsv", ".txt")
-_EVENT_IN_NAME = re.compile(r"^([A-Za-z][A-Za-z0-9_.]{0,119})-.+\.[A-Za-z]+$")
 
 
 class JobRefusedError(Exception):
@@ -79,9 +82,10 @@ def batchjob_create(  # noqa: PLR0913
         raise JobRefusedError("type", _("There is no type “%(type)s”.") % {"type": record_type})
     if "\x00" in name + event_name + "".join(tags):
         raise JobRefusedError("name", _("Names and tags cannot contain control characters."))
+    options = _checked_options(options or {})
     fingerprint = ""
     if idempotency_key:
-        fingerprint = _fingerprint(content, record_type, name, event_name, options or {}, dry_run)
+        fingerprint = _fingerprint(content, record_type, name, event_name, options, dry_run)
         if earlier := _answered_before(by, idempotency_key, fingerprint):
             return earlier
     database = database or database_default(account=by.account)
@@ -96,9 +100,9 @@ def batchjob_create(  # noqa: PLR0913
                 source=Source.NEW_FILE,
                 file=SourceFile.objects.create(account=by.account, name=file_name, stored_as=stored_as, size=size),
                 database=database,
-                event_name=event_name.strip() or _event_from(file_name),
+                event_name=event_name.strip(),
                 tags=sorted({t.strip()[:40] for t in tags if t.strip()}),
-                options=options or {},
+                options=options,
                 dry_run=dry_run,
                 rerun_of=rerun_of,
                 created_by=by.user,
@@ -193,32 +197,48 @@ def actions_allowed(job: BatchJob, *, by: Actor) -> list[Action]:
 
 
 def _stop(job: BatchJob, *, by: Actor, kind: JobRequest.Kind, action: str) -> BatchJob:
+    """Asks, without a lock on the job: a worker that hangs in the middle of something makes nobody wait."""
     with transaction.atomic():
-        locked = BatchJob.objects.select_for_update().get(pk=job.pk)
-        if locked.status not in ACTIVE:
+        job.refresh_from_db()
+        if job.status not in ACTIVE:
             raise TransitionRefusedError(
-                _("This job has ended as %(status)s and cannot be stopped.") % {"status": locked.get_status_display()}
+                _("This job has ended as %(status)s and cannot be stopped.") % {"status": job.get_status_display()}
             )
-        JobRequest.objects.get_or_create(job=locked, kind=kind, handled_at=None, defaults={"by": str(by)})
+        JobRequest.objects.get_or_create(job=job, kind=kind, handled_at=None, defaults={"by": str(by)})
         audit(by=by, action=action, target=job.name, data={"job": job.pk})
-        if locked.status == Status.PENDING:
-            kernel.end_by_request(locked)
-        else:
+        if not kernel.end_pending(job, kind=kind, by=str(by)):
             # A worker sees the request between chunks; ringing makes one look in case none has the job.
-            ring(locked.queue)
+            ring(job.queue)
     job.refresh_from_db()
     return job
+
+
+def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
+    """How the file is to be read: encoding, delimiter, time_zone, day_first. Raises JobRefusedError."""
+    unknown = sorted(set(options) - OPTIONS)
+    if unknown:
+        raise JobRefusedError(
+            "options",
+            _("There is no option “%(name)s”. Known are %(list)s.")
+            % {"name": str(unknown[0])[:60], "list": ", ".join(sorted(OPTIONS))},
+        )
+    clean = {key: value for key, value in options.items() if value not in (None, "")}
+    if clean.get("encoding", "utf-8") not in ENCODINGS:
+        raise JobRefusedError(
+            "options", _("The encoding must be one of %(list)s.") % {"list": ", ".join(ENCODINGS)}
+        )
+    if clean.get("delimiter", ",") not in DELIMITERS:
+        raise JobRefusedError("options", _("The delimiter must be a comma, a semicolon, a tab or |."))
+    if not isinstance(clean.get("day_first", True), bool):
+        raise JobRefusedError("options", _("The option day_first is true or false."))
+    if clean.get("time_zone", "UTC") not in available_timezones():
+        raise JobRefusedError("options", _("The time zone must be an IANA name, such as Europe/Lisbon."))
+    return clean
 
 
 def _generated_name(file_name: str) -> str:
     now = timezone.now().astimezone(dt.UTC)
     return f"{file_name[:150]} {now:%Y-%m-%d %H:%M:%S}.{now.microsecond // 1000:03d} {uuid4().hex[:4]}"
-
-
-def _event_from(file_name: str) -> str:
-    """The `$EVENT-rest.csv` form of a file name."""
-    match = _EVENT_IN_NAME.match(file_name)
-    return match[1] if match else ""
 
 
 def _fingerprint(content: File[bytes], *request: Any) -> str:
@@ -238,3 +258,8 @@ def _answered_before(by: Actor, key: str, fingerprint: str) -> BatchJob | None:
         raise IdempotencyConflictError(_("This Idempotency-Key was used for another request."))
     job: BatchJob = earlier.job
     return job
+
+
+def active_count(account: Account) -> int:
+    """How many jobs of the account are waiting or running: the number beside “Batch jobs” in the sidebar."""
+    return BatchJob.objects.for_account(account).filter(status__in=ACTIVE).count()  # type: ignore[no-any-return]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import structlog
 from celery import shared_task
+from celery.signals import worker_shutting_down
+from django.conf import settings
 from django.db import transaction
 
 log = structlog.get_logger(__name__)
+
+# Set in the worker's parent when it is told to stop; the forked children see it between chunks and hand over.
+DRAINING = multiprocessing.Event()
 
 
 def ring(queue: str) -> None:
@@ -16,7 +23,8 @@ def ring(queue: str) -> None:
 
 def _ring(queue: str) -> None:
     try:
-        queue_work.apply_async((queue,), queue=queue, retry=False, ignore_result=True)
+        # A ring that nobody heard for some sweeps is worth nothing: later ones stand behind it.
+        queue_work.apply_async((queue,), queue=queue, retry=False, expires=settings.JOB_SWEEP_SECONDS * 3)
     except Exception as error:  # the broker is down: the sweep rings again when it is back
         log.warning("ring_lost", queue=queue, error=repr(error))
 
@@ -35,3 +43,9 @@ def jobs_sweep() -> None:
     from batchjobs import kernel
 
     kernel.sweep()
+
+
+@worker_shutting_down.connect
+def hand_over(**_: object) -> None:
+    """Jobs of a worker that is told to stop end at the next chunk and go to another."""
+    DRAINING.set()

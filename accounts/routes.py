@@ -1,0 +1,89 @@
+"""Who may reach which route: every route of the URLconf stands here (tests/integration/test_routes.py)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from accounts.permissions import Permission
+
+
+class Access(Enum):
+    PUBLIC = "public"  # anyone; the session is not looked at
+    SIGNED_IN = "signed_in"  # any person, also one without an account
+    STAFF = "staff"  # support staff
+
+
+PUBLIC, SIGNED_IN, STAFF = Access.PUBLIC, Access.SIGNED_IN, Access.STAFF
+VIEW, RUN_JOBS, MANAGE = Permission.VIEW, Permission.RUN_JOBS, Permission.MANAGE
+
+Rule = Permission | Access
+
+# View name -> what it takes, or method -> what it takes (other methods are refused with 405).
+# HEAD and OPTIONS count as GET. A name that ends in `*` stands for a whole namespace.
+ROUTES: dict[str, Rule | dict[str, Rule]] = {
+    # The shell.
+    "home": SIGNED_IN,
+    "profile": SIGNED_IN,
+    "account_switch": SIGNED_IN,
+    "api_key_list": MANAGE,
+    "api_key_new": MANAGE,
+    "api_key_revoke": MANAGE,
+    # Signing in (allauth).
+    "account_login": PUBLIC,
+    "account_logout": PUBLIC,
+    "account_inactive": PUBLIC,
+    "account_reset_password": PUBLIC,
+    "account_reset_password_done": PUBLIC,
+    "account_reset_password_from_key": PUBLIC,
+    "account_reset_password_from_key_done": PUBLIC,
+    # Batch jobs.
+    "batchjob_list": VIEW,
+    "batchjob_new": RUN_JOBS,
+    "batchjob_live": VIEW,
+    "batchjob_detail": VIEW,
+    "batchjob_cancel": RUN_JOBS,
+    "batchjob_run_anyway": RUN_JOBS,
+    "batchjob_source": VIEW,
+    "batchjob_error_log": VIEW,
+    "batchjob_rejected_rows": VIEW,
+    # The API. The key's role decides.
+    "api:batch_jobs": {"GET": VIEW, "POST": RUN_JOBS},
+    "api:batch_job": {"GET": VIEW},
+    "api:batch_job_cancel": {"POST": RUN_JOBS},
+    "api:batch_job_error_log": {"GET": VIEW},
+    "api:batch_job_rejected_rows": {"GET": VIEW},
+    "api:batch_job_source": {"GET": VIEW},
+    "api:profiles": {"GET": VIEW},
+    "api:interactions": {"GET": VIEW},
+    "api:openapi-json": {"GET": PUBLIC},
+    "api:api-root": {"GET": PUBLIC},
+    "api_docs": {"GET": PUBLIC},
+    "api_not_found": PUBLIC,
+    # For machines. `metrics` checks its own token.
+    "healthz": {"GET": PUBLIC},
+    "readyz": {"GET": PUBLIC},
+    "metrics": {"GET": PUBLIC},
+    # Support staff.
+    "admin:*": STAFF,
+}
+
+
+class RouteUnknownError(Exception):
+    """A view without a rule. Nothing is shown rather than too much."""
+
+
+def rule_entry(view_name: str) -> Rule | dict[str, Rule]:
+    """The table's entry for a view. Raises RouteUnknownError."""
+    namespace, colon, _name = view_name.partition(":")
+    entry = ROUTES.get(view_name) or (ROUTES.get(f"{namespace}:*") if colon else None)
+    if entry is None:
+        raise RouteUnknownError(f"The view “{view_name}” has no rule in accounts/routes.py.")
+    return entry
+
+
+def rule_of(view_name: str, method: str) -> Rule | None:
+    """What the request takes; None for a method the route does not have. Raises RouteUnknownError."""
+    entry = rule_entry(view_name)
+    if not isinstance(entry, dict):
+        return entry
+    return entry.get("GET" if method in ("HEAD", "OPTIONS") else method)

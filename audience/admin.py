@@ -1,0 +1,99 @@
+"""The marketing data for support staff: looking only, searched by what an index serves."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from audience.models import Database, Interaction, Profile, Suppression
+
+
+class LookingAdmin(admin.ModelAdmin):
+    """Nothing is listed until something is searched for: these tables hold millions of rows."""
+
+    show_full_result_count = False
+    search_help = _("Exact.")
+    ordering = ("-pk",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        raise NotImplementedError
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip().replace("\x00", "")
+        return (self.exactly(queryset, term) if term else queryset.none()), False
+
+
+@admin.register(Database)
+class DatabaseAdmin(admin.ModelAdmin):
+    list_display = ("name", "slug", "account", "created_at")
+    list_select_related = ("account",)
+    search_fields = ("name", "slug", "account__name")
+    autocomplete_fields = ("account",)
+    readonly_fields = ("created_at",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Database | None = None) -> bool:
+        return False
+
+
+@admin.register(Profile)
+class ProfileAdmin(LookingAdmin):
+    list_display = ("email", "partner_user_id", "database", "created_by_job", "updated_at")
+    list_select_related = ("database",)
+    search_fields = ("email",)
+    search_help_text = _("The whole e-mail address.")
+
+    def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        # With the databases named, the unique index (database, email) serves it.
+        return rows.filter(database__in=Database.objects.values("pk"), email=term.lower())
+
+
+@admin.register(Interaction)
+class InteractionAdmin(LookingAdmin):
+    list_display = (
+        "kind",
+        "external_id",
+        "occurred_at",
+        "profile_id",
+        "database",
+        "created_by_job",
+        "row_no",
+    )
+    list_select_related = ("database",)
+    raw_id_fields = ("profile",)
+    search_fields = ("external_id",)
+    search_help_text = _("The whole partner event id.")
+
+    def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(database__in=Database.objects.values("pk"), external_id=term)
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(LookingAdmin):
+    list_display = ("channel", "email_sha256", "reason", "opted_out_at", "database")
+    list_select_related = ("database",)
+    search_fields = ("email_sha256",)
+    search_help_text = _("The whole e-mail address, or its SHA-256.")
+
+    def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        digest = hashlib.sha256(term.lower().encode()).hexdigest() if "@" in term else term.lower()
+        return rows.filter(
+            database__in=Database.objects.values("pk"),
+            channel__in=("email", "sms", "push"),
+            email_sha256=digest,
+        )

@@ -1,0 +1,337 @@
+"""`/api/v1/batch-jobs`. The OpenAPI document and its page are made from here."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from django.db.models.functions import Lower
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from ninja import File, Form, Header, Query, Router, Schema
+from ninja.files import UploadedFile
+from ninja.responses import Status as Answer
+from pydantic import AfterValidator, Field
+
+from accounts.params import Text, json_object
+from audience.models import Database
+from batchjobs import downloads, services
+from batchjobs.failures import FAILURES, failure_of
+from batchjobs.models import BatchJob, BatchJobQuerySet, RecordType
+from batchjobs.states import ACTIVE, Status
+from console.cursors import CursorError, behind, cursor_decode, cursor_encode, time_of
+
+router = Router(tags=["Batch jobs"])
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+# Sort -> column, and whether it goes down.
+SORTS = {
+    "created_at": ("created_at", False),
+    "-created_at": ("created_at", True),
+    "name": ("name_lower", False),
+    "-name": ("name_lower", True),
+}
+
+
+class FailureOut(Schema):
+    code: str
+    message: str
+
+
+class FileOut(Schema):
+    name: str
+    size: int
+    sha256: str
+
+
+class JobOut(Schema):
+    """A batch job. A running job counts the rows of its committed chunks; `progress` goes by bytes."""
+
+    id: int
+    name: str
+    type: str
+    source: str
+    status: str = Field(description="pending, in_progress, done, failed, canceled or expired")
+    dry_run: bool
+    database: str | None
+    total_rows: int
+    valid_rows: int
+    invalid_rows: int
+    skipped_rows: int = Field(description="Already there by their dedupe key")
+    created_at: Moment
+    started_at: Moment | None
+    completed_at: Moment | None
+    tags: list[str]
+    event_names: list[str]
+    progress: float = Field(description="0 to 1")
+    rows_per_second: float | None
+    file: FileOut | None
+    failure: FailureOut | None
+    duplicate_of: int | None = Field(description="The job that ran the same bytes before")
+    links: dict[str, str] = Field(
+        description="self, source, error_log, rejected_rows, cancel: those that work now"
+    )
+
+
+class JobListOut(Schema):
+    items: list[JobOut]
+    next: str | None
+
+
+class Problem(Schema):
+    """RFC 9457 problem details. `errors` says which field is at fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = None
+
+
+REFUSED = frozenset({401, 403, 404, 422})
+
+
+def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, Any]:
+    """The job as every program sees it. Live counts want a job of `with_progress`."""
+    valid, invalid, skipped = (job.counted(what) or 0 for what in ("valid", "invalid", "skipped"))
+    total = valid + invalid + skipped
+    return {
+        "id": job.pk,
+        "name": job.name,
+        "type": job.record_type,
+        "source": job.source,
+        "status": job.status,
+        "dry_run": job.dry_run,
+        "database": job.database.slug if job.database else None,
+        "total_rows": total,
+        "valid_rows": valid,
+        "invalid_rows": invalid,
+        "skipped_rows": skipped,
+        "created_at": _moment(job.created_at),
+        "started_at": _moment(job.started_at),
+        "completed_at": _moment(job.completed_at),
+        "tags": list(job.tags),
+        "event_names": list(job.event_names) or ([job.event_name] if job.event_name else []),
+        "progress": _progress(job),
+        "rows_per_second": _speed(job, total, now or timezone.now()),
+        "file": {"name": job.file.name, "size": job.file.size, "sha256": job.file.sha256}
+        if job.file
+        else None,
+        "failure": _failure(job),
+        "duplicate_of": job.duplicate_of_id,
+        "links": _links(job),
+    }
+
+
+def _moment(moment: dt.datetime | None) -> str | None:
+    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _progress(job: BatchJob) -> float:
+    if Status.DONE in (job.status, job.outcome):
+        return 1.0
+    if job.file is None or job.file.size == 0:
+        return 0.0
+    return round(min(1.0, job.next_offset / job.file.size), 4)
+
+
+def _speed(job: BatchJob, rows: int, now: dt.datetime) -> float | None:
+    if job.started_at is None:
+        return None
+    seconds = ((job.completed_at or now) - job.started_at).total_seconds()
+    return round(rows / seconds, 1) if seconds > 0 else None
+
+
+def _failure(job: BatchJob) -> dict[str, str] | None:
+    if not job.failure_code:
+        return None
+    if job.failure_code not in FAILURES:  # a code of another version
+        return {"code": job.failure_code, "message": job.failure_code}
+    failure = failure_of(job.failure_code, job.failure_params)
+    return {"code": job.failure_code, "message": f"{failure.title}. {failure.advice}"}
+
+
+def _links(job: BatchJob) -> dict[str, str]:
+    names = {"self": "api:batch_job"}
+    if job.status != Status.EXPIRED:
+        if job.file and job.file.removed_at is None:
+            names["source"] = "api:batch_job_source"
+        names |= {"error_log": "api:batch_job_error_log", "rejected_rows": "api:batch_job_rejected_rows"}
+    if job.status in ACTIVE:
+        names["cancel"] = "api:batch_job_cancel"
+    return {link: reverse(name, args=[job.pk]) for link, name in names.items()}
+
+
+def _jobs(request: Any) -> BatchJobQuerySet:
+    jobs: BatchJobQuerySet = BatchJob.objects.for_account(request.actor.account)
+    return jobs.select_related("file", "database")
+
+
+def _job(request: HttpRequest, job_id: int) -> BatchJob:
+    return get_object_or_404(_jobs(request).with_progress(), pk=job_id)
+
+
+def _statuses(values: list[str]) -> list[str]:
+    words = [word.strip() for value in values for word in value.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in Status.values]:
+        raise ValueError(
+            _("There is no status “%(status)s”; there are %(list)s.")
+            % {"status": unknown[0], "list": ", ".join(Status.values)}
+        )
+    return words
+
+
+def _type(value: str) -> str:
+    if value and value not in RecordType.values:
+        raise ValueError(
+            _("There is no type “%(type)s”; there are %(list)s.")
+            % {"type": value, "list": ", ".join(RecordType.values)}
+        )
+    return value
+
+
+def _sort(value: str) -> str:
+    if value not in SORTS:
+        raise ValueError(_("Sort by one of %(list)s.") % {"list": ", ".join(SORTS)})
+    return value
+
+
+class JobFilters(Schema):
+    q: Text = Field("", max_length=200, description="Part of the name")
+    status: Annotated[list[str], AfterValidator(_statuses)] = Field(
+        [], description="Several, or comma separated"
+    )
+    type: Annotated[str, AfterValidator(_type)] = ""
+    sort: Annotated[str, AfterValidator(_sort)] = Field("-created_at", description=", ".join(SORTS))
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str = Field("", max_length=2000, description="`next` of the page before")
+
+
+@router.get("", url_name="batch_jobs", response={200: JobListOut, frozenset({400, 401, 403, 422}): Problem})
+def batch_job_list(request: HttpRequest, filters: Query[JobFilters]) -> dict[str, Any]:
+    """The account's batch jobs, newest first. `next` is the cursor of the next page."""
+    column, descending = SORTS[filters.sort]
+    jobs = _jobs(request).alias(name_lower=Lower("name"))
+    if filters.q:
+        jobs = jobs.filter(name_lower__contains=filters.q.lower())
+    if filters.status:
+        jobs = jobs.filter(status__in=filters.status)
+    if filters.type:
+        jobs = jobs.filter(record_type=filters.type)
+    if filters.cursor:
+        sort, value, pk = cursor_decode(filters.cursor)
+        if sort != filters.sort:
+            raise CursorError
+        start = time_of(value) if column == "created_at" else value
+        jobs = jobs.filter(behind(column, start, pk, descending=descending))
+    sign = "-" if descending else ""
+    page = list(jobs.order_by(f"{sign}{column}", f"{sign}pk").with_progress()[: filters.limit + 1])
+    more = len(page) > filters.limit
+    page = page[: filters.limit]
+    last = page[-1] if more else None
+    return {
+        "items": [job_to_json(job) for job in page],
+        "next": last
+        and cursor_encode(
+            filters.sort,
+            last.created_at.isoformat() if column == "created_at" else last.name.lower(),
+            last.pk,
+        ),
+    }
+
+
+class JobIn(Schema):
+    type: Text = Field(description=", ".join(RecordType.values))
+    name: Text = Field("", max_length=200, description="Unique in the account; left out: file name and time")
+    event_name: Text = Field("", max_length=120, description="For files without a column event_name")
+    database: Text = Field("", max_length=60, description="The slug of a database; left out: the first one")
+    tags: list[Text] = Field([], max_length=50, description="Several, or comma separated")
+    options: str = Field("", description="A JSON object")
+    dry_run: bool = Field(False, description="Validates and reports without writing")
+
+
+@router.post(
+    "", url_name="batch_jobs", response={201: JobOut, frozenset({400, 401, 403, 409, 413, 422}): Problem}
+)
+def batch_job_create(
+    request: Any,
+    response: HttpResponse,
+    form: Form[JobIn],
+    file: File[UploadedFile],
+    idempotency_key: Annotated[
+        str, Header(alias="Idempotency-Key", pattern=r"^[ -~]*$", max_length=255)
+    ] = "",
+) -> Answer:
+    """Takes a file in as a batch job.
+
+    The same `Idempotency-Key` with the same request answers with the same job.
+    """
+    account = request.actor.account
+    database = (
+        Database.objects.for_account(account).filter(slug=form.database).first() if form.database else None
+    )
+    if form.database and database is None:
+        raise services.JobRefusedError(
+            "database", _("There is no database “%(slug)s”.") % {"slug": form.database}
+        )
+    try:
+        options = json_object(form.options)
+    except ValueError as error:
+        raise services.JobRefusedError("options", str(error)) from error
+    job = services.batchjob_create(
+        by=request.actor,
+        content=file,
+        file_name=file.name or "",
+        record_type=form.type,
+        name=form.name,
+        event_name=form.event_name,
+        database=database,
+        tags=[tag for value in form.tags for tag in value.split(",")],
+        options=options,
+        dry_run=form.dry_run,
+        idempotency_key=idempotency_key,
+    )
+    response["Location"] = reverse("api:batch_job", args=[job.pk])
+    return Answer(201, job_to_json(job))
+
+
+@router.get("/{int:job_id}", url_name="batch_job", response={200: JobOut, REFUSED: Problem})
+def batch_job_read(request: HttpRequest, job_id: int) -> dict[str, Any]:
+    """One job, with live counts while it runs."""
+    return job_to_json(_job(request, job_id))
+
+
+@router.post(
+    "/{int:job_id}/cancel", url_name="batch_job_cancel", response={200: JobOut, REFUSED | {409}: Problem}
+)
+def batch_job_cancel(request: Any, job_id: int) -> dict[str, Any]:
+    """Cancels a pending job at once; a running one stops after its current chunk. Committed rows stay."""
+    services.batchjob_cancel(job=_job(request, job_id), by=request.actor)
+    return job_to_json(_job(request, job_id))
+
+
+@router.get("/{int:job_id}/error-log", url_name="batch_job_error_log", response={REFUSED: Problem})
+def batch_job_error_log(request: HttpRequest, job_id: int) -> HttpResponseBase:
+    """NDJSON, a line an error: `line, column, code, message, raw`."""
+    return downloads.error_log_response(_job(request, job_id))
+
+
+@router.get("/{int:job_id}/rejected-rows", url_name="batch_job_rejected_rows", response={REFUSED: Problem})
+def batch_job_rejected_rows(
+    request: HttpRequest, job_id: int, formula_safe: bool = False
+) -> HttpResponseBase:
+    """The rejected rows in the format of the file, with `_error_*` columns: to be fixed and sent again.
+
+    `formula_safe=true` puts a quote before cells that a spreadsheet would run as a formula.
+    """
+    return downloads.rejected_rows_response(_job(request, job_id), formula_safe=formula_safe)
+
+
+@router.get("/{int:job_id}/source", url_name="batch_job_source", response={REFUSED: Problem})
+def batch_job_source(request: HttpRequest, job_id: int) -> HttpResponseBase:
+    """The file as it was sent."""
+    return downloads.source_response(_job(request, job_id))

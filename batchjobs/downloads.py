@@ -1,0 +1,136 @@
+"""Files that leave: the source as it came, the error log, and rejected rows to be corrected. All are streamed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+from django.core.files.storage import default_storage
+from django.http import FileResponse, Http404, HttpResponseBase, StreamingHttpResponse
+from django.utils.translation import gettext as _
+
+from batchjobs.ingestion.formulas import make_safe
+from batchjobs.ingestion.records.columns import ERROR_COLUMNS
+from batchjobs.ingestion.rejects import readable
+from batchjobs.models import BatchJob, Chunk
+
+BLOCK = 64 * 1024
+
+
+def source_response(job: BatchJob) -> HttpResponseBase:
+    """The file as it was uploaded, byte for byte. Raises Http404 when it is gone."""
+    if job.file is None or job.file.removed_at or not default_storage.exists(job.file.stored_as):
+        raise Http404(_("The file of this job is no longer kept."))
+    response = FileResponse(default_storage.open(job.file.stored_as), content_type="application/octet-stream")
+    response["Content-Length"] = str(job.file.size)
+    return _as_attachment(response, job.file.name)
+
+
+def error_log_response(job: BatchJob) -> HttpResponseBase:
+    """NDJSON, a line for each rejected row: line, column, code, message (of the first error), raw, errors (all)."""
+    response = StreamingHttpResponse(_joined(_log_lines(job)), content_type="application/x-ndjson")
+    return _as_attachment(response, f"{_stem(job)}-errors.ndjson")
+
+
+def rejected_rows_response(job: BatchJob, *, formula_safe: bool) -> HttpResponseBase:
+    """The rejected rows in the file's own format, with four columns that say what is wrong.
+
+    `formula_safe` puts a ' before cells that a spreadsheet would run; an upload of the file takes it away again.
+    """
+    suffix = PurePath(job.file.name).suffix if job.file else ".csv"
+    response = StreamingHttpResponse(
+        _joined(_rejected_lines(job, formula_safe=formula_safe)), content_type="text/csv; charset=utf-8"
+    )
+    return _as_attachment(response, f"{_stem(job)}-rejected{suffix or '.csv'}")
+
+
+def rejects(job: BatchJob) -> Iterator[dict[str, Any]]:
+    """The rejected rows of all committed chunks, in the order of the file: {line, errors, raw, cells}."""
+    for chunk in Chunk.objects.filter(job=job).exclude(part="").order_by("n").only("part").iterator():
+        with default_storage.open(chunk.part) as part:
+            for line in part:
+                yield json.loads(line)
+
+
+def _log_lines(job: BatchJob) -> Iterator[bytes]:
+    for entry in rejects(job):
+        first = entry["errors"][0]
+        yield (
+            json.dumps(
+                {
+                    "line": entry["line"],
+                    "column": first["column"] or None,
+                    "code": first["code"],
+                    "message": first["message"],
+                    "raw": readable(entry["raw"]),
+                    "errors": entry["errors"],
+                },
+                ensure_ascii=False,
+            ).encode()
+            + b"\n"
+        )
+
+
+def _rejected_lines(job: BatchJob, *, formula_safe: bool) -> Iterator[bytes]:
+    header: list[str] = job.reader_state.get("header") or []
+    kept = [i for i, name in enumerate(header) if name.strip().lower() not in ERROR_COLUMNS]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=job.reader_state.get("delimiter") or ",", lineterminator="\r\n")
+    writer.writerow([*(header[i] for i in kept), *ERROR_COLUMNS])
+    yield _taken(buffer)
+    for entry in rejects(job):
+        cells: list[str] = entry["cells"] if entry["cells"] is not None else [entry["raw"]]
+        named = [cells[i] if i < len(cells) else "" for i in kept]
+        errors = entry["errors"]
+        why = [
+            str(entry["line"]),
+            *("; ".join(dict.fromkeys(e[key] for e in errors if e[key])) for key in ("code", "column", "message")),
+        ]
+        # Cells beyond the header stand behind, so that nothing of the row is lost.
+        row = [*named, *why, *cells[len(header) :]]
+        writer.writerow([make_safe(cell) for cell in row] if formula_safe else row)
+        yield _taken(buffer)
+
+
+def _taken(buffer: io.StringIO) -> bytes:
+    # Bytes that were no text in the file leave as the same bytes.
+    data = buffer.getvalue().encode("utf-8", "surrogateescape" if _escaped(buffer.getvalue()) else "replace")
+    buffer.seek(0)
+    buffer.truncate()
+    return data
+
+
+def _escaped(text: str) -> bool:
+    """Whether every lone surrogate in `text` stands for a byte."""
+    return not re.search("[\ud800-\udc7f\udd00-\udfff]", text)
+
+
+def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Blocks of a useful size: a response sends each of its parts by itself."""
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= BLOCK:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)
+
+
+def _stem(job: BatchJob) -> str:
+    return PurePath(job.file.name).stem if job.file else f"job-{job.pk}"
+
+
+def _as_attachment(response: Any, name: str) -> HttpResponseBase:
+    """RFC 6266: a plain name for old clients, the full one for the others."""
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
+    response["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+    response["X-Content-Type-Options"] = "nosniff"
+    result: HttpResponseBase = response
+    return result

@@ -1,0 +1,123 @@
+"""The form that starts a batch job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.forms import zone_names
+from accounts.models import User
+from batchjobs.models import RecordType
+from batchjobs.services import EXTENSIONS
+from console.formats import filesize
+
+DELIMITERS = [
+    ("", gettext_lazy("Find out from the file")),
+    (",", gettext_lazy("Comma ,")),
+    (";", gettext_lazy("Semicolon ;")),
+    ("\t", gettext_lazy("Tab")),
+    ("|", gettext_lazy("Pipe |")),
+]
+ENCODINGS = [
+    ("", gettext_lazy("Find out from the file")),
+    ("utf-8", "UTF-8"),
+    ("cp1252", "Windows-1252"),
+    ("latin-1", "ISO-8859-1"),
+    ("utf-16", "UTF-16"),
+]
+DAY_FIRST = [
+    ("", gettext_lazy("Reject dates that can be read both ways")),
+    ("true", gettext_lazy("Day first: 3 April")),
+    ("false", gettext_lazy("Month first: 4 March")),
+]
+
+
+class BatchJobForm(forms.Form):
+    """One job from one file. `options` after validation holds only what was chosen."""
+
+    file = forms.FileField(
+        label=gettext_lazy("File"),
+        allow_empty_file=True,  # the job then fails with its sentence, and the history shows that it was tried
+        max_length=255,
+        error_messages={"required": gettext_lazy("Choose the file to bring in.")},
+    )
+    name = forms.CharField(
+        label=gettext_lazy("Name of the job"),
+        max_length=200,
+        help_text=gettext_lazy("So that colleagues know what it was. Each name can be used once."),
+        error_messages={"required": gettext_lazy("Give the job a name.")},
+    )
+    record_type = forms.ChoiceField(label=gettext_lazy("What is in the file?"), choices=RecordType.choices)
+    event_name = forms.CharField(
+        label=gettext_lazy("Event name"),
+        max_length=120,
+        required=False,
+        help_text=gettext_lazy("For every row, if the file has no event_name column."),
+    )
+    tags = forms.CharField(
+        label=gettext_lazy("Tags"),
+        max_length=400,
+        required=False,
+        help_text=gettext_lazy("Separate with commas."),
+    )
+    delimiter = forms.ChoiceField(label=gettext_lazy("Columns are separated by"), choices=DELIMITERS, required=False)
+    encoding = forms.ChoiceField(label=gettext_lazy("Encoding"), choices=ENCODINGS, required=False)
+    time_zone = forms.ChoiceField(
+        label=gettext_lazy("Time zone"), help_text=gettext_lazy("Of times that do not say theirs."), required=False
+    )
+    day_first = forms.ChoiceField(
+        label=gettext_lazy("Dates such as 03/04/2024"), choices=DAY_FIRST, required=False
+    )
+    dry_run = forms.BooleanField(label=gettext_lazy("Check only: nothing is written"), required=False)
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, initial={"time_zone": user.time_zone}, auto_id="job-%s", **kwargs)
+        zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
+        if user.time_zone not in dict(zones):
+            zones.insert(0, (user.time_zone, user.time_zone))
+        self.fields["time_zone"].choices = zones  # type: ignore[attr-defined]
+        too_large = _("The file is too large: %(limit)s at most.") % {"limit": filesize(settings.UPLOAD_MAX_BYTES)}
+        self.fields["file"].widget.attrs |= {
+            "accept": ",".join(EXTENSIONS),
+            "data-max-bytes": settings.UPLOAD_MAX_BYTES,
+            "data-text-too-large": too_large,
+        }
+        self.too_large = too_large
+
+    def clean_file(self) -> UploadedFile:
+        file: UploadedFile = self.cleaned_data["file"]
+        if (file.size or 0) > settings.UPLOAD_MAX_BYTES:
+            raise forms.ValidationError(self.too_large)
+        return file
+
+    def clean_tags(self) -> list[str]:
+        return [tag.strip() for tag in self.cleaned_data["tags"].split(",") if tag.strip()]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        options: dict[str, Any] = {
+            key: data[key] for key in ("delimiter", "encoding", "time_zone") if data.get(key)
+        }
+        if data.get("day_first"):
+            options["day_first"] = data["day_first"] == "true"
+        return options
+
+    @property
+    def max_bytes(self) -> int:
+        return settings.UPLOAD_MAX_BYTES
+
+    @property
+    def first_bad(self) -> str:
+        """The field that gets the focus."""
+        return next((name for name in self.fields if name in self.errors), "")
+
+    @property
+    def reading_is_bad(self) -> bool:
+        """Whether the folded part holds an error and must be open."""
+        return any(name in self.errors for name in ("delimiter", "encoding", "time_zone", "day_first"))

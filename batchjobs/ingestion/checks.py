@@ -1,0 +1,91 @@
+"""Checks of single values, shared by the record types. Each answers the clean value, or a problem's code."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from zoneinfo import ZoneInfo
+
+from django.core.validators import EmailValidator
+
+# What nearly all addresses look like; what does not match is left to Django's validator.
+_PLAIN = re.compile(r"[a-z0-9_%+-]+(?:\.[a-z0-9_%+-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}").fullmatch
+_django = EmailValidator(allowlist=[])
+EMAIL_MAX = 254  # RFC 5321: 256 octets of a path, less the angle brackets
+
+
+def email(value: str) -> str | None:
+    """The address in lower case, or None. `value` is stripped and in lower case already."""
+    if _PLAIN(value) and len(value) <= EMAIL_MAX and value.find("@") <= 64:
+        return value
+    # Django's own rules, without its exception: each would keep a whole block of rows alive until the next
+    # garbage collection.
+    user, at, domain = value.rpartition("@")
+    if not at or len(value) > EMAIL_MAX or not _django.user_regex.match(user):
+        return None
+    return value if _django.validate_domain_part(domain) else None
+
+
+class DateAmbiguousError(ValueError):
+    pass
+
+
+_COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)(?:[T ]?(\d\d)(\d\d)(\d\d))?(?:Z)?")
+_SLASHED = re.compile(r"(\d{1,2})[/.\-](\d{1,2})[/.\-](\d{4})(?:[ T](.+))?")
+_YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T](.+))?")
+_EPOCH = re.compile(r"\d{10}(?:\d{3})?")
+_NAMED = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d %b %Y %H:%M", "%d %b %Y %H:%M:%S")
+
+
+def date_parser(zone: ZoneInfo, *, day_first: bool | None) -> Callable[[str], str]:
+    """A function from text to an ISO time with offset. A time without one is of `zone`.
+
+    Read: ISO 8601, 20261121, 2026/11/21, 21/11/2026 where the day is clear or `day_first` says so, 21 Nov 2026,
+    RFC 2822 and UNIX seconds or milliseconds. Raises DateAmbiguousError, OverflowError (years outside 1900 to 2100) or
+    ValueError.
+    """
+    fromisoformat = dt.datetime.fromisoformat
+
+    def parse(text: str) -> str:
+        try:
+            moment = fromisoformat(text)
+        except ValueError:
+            moment = _other_form(text, day_first=day_first)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone)
+        if not 1900 <= moment.year <= 2100:
+            raise OverflowError(text)
+        return moment.isoformat()
+
+    return parse
+
+
+def _other_form(text: str, *, day_first: bool | None) -> dt.datetime:
+    if match := _COMPACT.fullmatch(text):
+        return dt.datetime(*(int(part) for part in match.groups() if part), tzinfo=_zulu(text))  # type: ignore[arg-type, misc]
+    if match := _YEAR_FIRST.fullmatch(text):
+        return _joined(dt.date(*map(int, match.groups()[:3])), match[4])
+    if match := _SLASHED.fullmatch(text):
+        first, second, year = map(int, match.groups()[:3])
+        if first <= 12 and second <= 12 and first != second and day_first is None:
+            raise DateAmbiguousError(text)
+        day, month = (first, second) if second <= 12 and (first > 12 or day_first is not False) else (second, first)
+        return _joined(dt.date(year, month, day), match[4])
+    if _EPOCH.fullmatch(text):
+        return dt.datetime.fromtimestamp(int(text[:10]), dt.UTC)
+    for form in _NAMED:
+        try:
+            return dt.datetime.strptime(text, form)  # noqa: DTZ007  the caller adds the zone
+        except ValueError:
+            continue
+    return parsedate_to_datetime(text)
+
+
+def _zulu(text: str) -> dt.tzinfo | None:
+    return dt.UTC if text.endswith("Z") else None
+
+
+def _joined(day: dt.date, rest: str | None) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time.fromisoformat(rest) if rest else dt.time())

@@ -1,0 +1,229 @@
+"""Runs an import: from the file's first byte to the last chunk, resumable at every chunk's end."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from psycopg.types.json import Jsonb
+
+from batchjobs.failures import FileFailureError
+from batchjobs.ingestion import checks
+from batchjobs.ingestion.delimited import DelimitedLayout, DelimitedReader, layout_of
+from batchjobs.ingestion.loader import LoaderPool
+from batchjobs.ingestion.merge import ChunkRecord, MergePlan
+from batchjobs.ingestion.records import event
+from batchjobs.ingestion.records.columns import match_columns
+from batchjobs.ingestion.records.event import EventChecker
+from batchjobs.ingestion.rejects import RejectsPart
+from batchjobs.kernel import Lease, LeaseLostError
+from batchjobs.models import BatchJob, Chunk
+
+CHUNK_BYTES = 32 * 1024 * 1024
+REJECTS_IN_A_ROW = 200_000
+HASH_BLOCK = 1024 * 1024
+EVENT_IN_NAME = r"([A-Za-z][A-Za-z0-9_.]{0,119})-.+"
+
+CLAIM_CONTENT = """
+    WITH own AS (
+        UPDATE batchjobs_sourcefile f SET sha256 = %(sha256)s FROM batchjobs_batchjob j
+        WHERE j.id = %(job)s AND j.lease_token = %(token)s AND f.id = j.file_id RETURNING f.id
+    )
+    SELECT (SELECT count(*) FROM own),
+           (SELECT min(o.id) FROM batchjobs_batchjob o JOIN batchjobs_sourcefile f ON f.id = o.file_id
+            WHERE o.account_id = %(account)s AND o.id <> %(job)s AND f.sha256 = %(sha256)s
+              AND o.record_type = %(record_type)s AND o.status IN ('pending', 'in_progress', 'done')
+              AND NOT o.dry_run)
+"""
+PREPARED = """
+    UPDATE batchjobs_batchjob SET reader_state = %(state)s, next_offset = %(offset)s, next_line = %(line)s
+    WHERE id = %(job)s AND lease_token = %(token)s AND next_chunk = 0
+"""
+
+
+def import_run(job: BatchJob, lease: Lease) -> None:
+    """Reads the job's file from its checkpoint to its end. What stops the file is raised as FileFailureError."""
+    with _opened(job) as file:
+        if not job.reader_state:
+            _refuse_duplicate(job, lease, file)
+            _prepare(job, lease, file)
+        _load(job, lease, file)
+    _judge(job)
+
+
+@contextmanager
+def _opened(job: BatchJob) -> Iterator[BinaryIO]:
+    if job.file is None or job.file.removed_at:
+        raise FileFailureError("FILE_GONE")
+    try:
+        stored = default_storage.open(job.file.stored_as)
+    except FileNotFoundError as error:
+        raise FileFailureError("FILE_GONE") from error
+    with closing(stored):
+        yield stored  # type: ignore[misc]  # File has the methods of BinaryIO that are used
+
+
+def _refuse_duplicate(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
+    """The first step: the file's SHA-256. The same bytes in another job of the type end this one."""
+    digest = hashlib.sha256()
+    lines = 0
+    file.seek(0)
+    while block := file.read(HASH_BLOCK):
+        digest.update(block)
+        lines += block.count(b"\n")
+        lease.check()
+    with lease.control.transaction():
+        # Two equal files at once: whoever comes second sees the first one's sum.
+        lease.control.execute("SELECT pg_advisory_xact_lock(2, %s)", (job.account_id % 2**31,))
+        row = lease.control.execute(
+            CLAIM_CONTENT,
+            {
+                "job": job.pk,
+                "token": lease.token,
+                "account": job.account_id,
+                "sha256": digest.hexdigest(),
+                "record_type": job.record_type,
+            },
+        ).fetchone()
+        if row is None or not row[0]:
+            raise LeaseLostError
+    if row[1] is not None and not job.dry_run and not job.options.get("run_anyway"):
+        raise FileFailureError("DUPLICATE_FILE", duplicate_of=row[1])
+    job.reader_state = {"lines": lines}
+
+
+def _prepare(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
+    """Finds out how the file is to be read, and keeps that with the job."""
+    assert job.file is not None  # noqa: S101  _opened
+    layout = layout_of(
+        file,
+        extension=PurePath(job.file.name.lower()).suffix,
+        encoding=str(job.options.get("encoding") or ""),
+        delimiter=str(job.options.get("delimiter") or ""),
+        record_max=settings.RECORD_MAX_BYTES,
+    )
+    _checker(job, layout)  # a missing column stops the file here
+    state = {**job.reader_state, **asdict(layout)}
+    changed = lease.control.execute(
+        PREPARED,
+        {
+            "job": job.pk,
+            "token": lease.token,
+            "state": Jsonb(state),
+            "offset": layout.data_offset,
+            "line": layout.data_line,
+        },
+    )
+    if changed.rowcount != 1:
+        raise LeaseLostError
+    job.reader_state, job.next_offset, job.next_line = state, layout.data_offset, layout.data_line
+
+
+def _checker(job: BatchJob, layout: DelimitedLayout) -> EventChecker:
+    assert job.file is not None  # noqa: S101
+    matched = match_columns(layout.header, event.COLUMNS, limit=settings.COLUMNS_MAX)
+    name = job.event_name
+    if not name and "event_name" not in matched.known and (found := re.match(EVENT_IN_NAME, job.file.name)):
+        name = found[1]  # the `$EVENT-rest.csv` form
+    return EventChecker(
+        matched=matched,
+        header=layout.header,
+        event_name=name,
+        default_time=(job.started_at or job.created_at).isoformat(),
+        parse_time=checks.date_parser(
+            ZoneInfo(str(job.options.get("time_zone") or "UTC")), day_first=job.options.get("day_first")
+        ),
+    )
+
+
+def _load(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
+    names = DelimitedLayout.__dataclass_fields__
+    layout = DelimitedLayout(**{k: v for k, v in job.reader_state.items() if k in names})
+    checker = _checker(job, layout)
+    reader = DelimitedReader(file, layout, settings.RECORD_MAX_BYTES)
+    assert job.database_id is not None  # noqa: S101  imports have one
+    plan = MergePlan(
+        job=job.pk,
+        token=lease.token,
+        database=job.database_id,
+        lease=f"{settings.JOB_LEASE_SECONDS} seconds",
+        has_attributes=checker.has_attributes,
+        has_partner_ids=checker.has_partner_ids,
+        dry_run=job.dry_run,
+    )
+    n, offset, line = job.next_chunk, job.next_offset, job.next_line
+    bad_in_a_row = 0
+    collecting = gc.isenabled()
+    gc.disable()  # looking for cycles all the time costs a tenth of it; once a chunk is enough
+    try:
+        with LoaderPool(plan, lease.owner, lease.check) as pool:
+            while True:
+                chunk, part = ChunkRecord(n), RejectsPart()
+                checker.new_chunk()
+                reader.seek(offset, line)
+                chunk_start, size = offset, 0
+                try:
+                    for block in reader.blocks():
+                        lease.check()
+                        checked = checker.check(block)
+                        if checked.copy_text and not job.dry_run:
+                            pool.write(checked.copy_text)
+                        chunk.good += checked.good
+                        chunk.skipped_lines += checked.skipped_lines
+                        part.add(checked.rejected)
+                        bad_in_a_row = 0 if checked.good else bad_in_a_row + len(checked.rejected)
+                        size += len(checked.copy_text)
+                        offset, line = block.end_offset, block.end_line
+                        rows = chunk.good + len(chunk.skipped_lines) + part.count
+                        if rows >= settings.JOB_CHUNK_ROWS or size >= CHUNK_BYTES:
+                            break
+                        if bad_in_a_row > REJECTS_IN_A_ROW:
+                            break
+                    if offset == chunk_start:
+                        break  # the end of the file
+                    chunk.end_offset, chunk.end_line = offset, line
+                    chunk.invalid = part.count
+                    chunk.part = part.store(f"rejects/{job.account_id}/{job.pk}/{n:06d}-{lease.token}.ndjson")
+                finally:
+                    part.discard()
+                chunk.groups, chunk.samples = list(part.groups.values()), part.samples
+                chunk.event_names = sorted(checker.names_found)[:20]
+                chunk.reader_state = {"runaways": layout.runaways}
+                pool.finish(chunk)
+                gc.collect()
+                n += 1
+                if bad_in_a_row > REJECTS_IN_A_ROW:
+                    break
+    finally:
+        if collecting:
+            gc.enable()
+    if bad_in_a_row > REJECTS_IN_A_ROW:
+        raise FileFailureError(
+            "REJECTS_TOO_MANY", count=f"{bad_in_a_row:,}", line=f"{line:,}", valid="What came in before stays."
+        )
+
+
+def _judge(job: BatchJob) -> None:
+    """A file fails as a whole only when no row was good or already there."""
+    good = invalid = unreadable = 0
+    for chunk in Chunk.objects.filter(job=job).only("valid", "skipped", "invalid", "groups"):
+        good += chunk.valid + chunk.skipped
+        invalid += chunk.invalid
+        unreadable += sum(g["count"] for g in chunk.groups if g["code"] == "ENCODING_INVALID")
+    if good:
+        return
+    if not invalid:
+        raise FileFailureError("NO_ROWS")
+    if unreadable * 2 > invalid:
+        raise FileFailureError("ENCODING_UNKNOWN")
+    raise FileFailureError("NO_VALID_ROWS", count=f"{invalid:,}")
+

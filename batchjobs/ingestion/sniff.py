@@ -1,0 +1,105 @@
+"""What kind of text a file is: encoding, line ends, delimiter. Nothing is guessed that could spoil a name."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+
+from batchjobs.failures import FileFailureError
+
+HEAD_BYTES = 256 * 1024
+
+_SIGNATURES: list[tuple[bytes, str]] = [
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"PK\x03\x04", "a zip archive or an Excel workbook"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"(\xb5/\xfd", "a Zstandard archive"),
+    (b"PAR1", "a Parquet file"),
+    (b"\x7fELF", "a program"),
+    (b"SQLite format 3", "a database"),
+]
+_TEXT_CONTROLS = frozenset(b"\t\n\r\x0b\x0c\x1a\x1b")
+
+
+@dataclass(frozen=True, slots=True)
+class TextForm:
+    """How to turn bytes into lines. `bom` is the number of bytes to leave out at the start."""
+
+    encoding: str
+    bom: int
+    newline: bytes
+
+    @property
+    def lenient(self) -> str:
+        """The error handler that keeps undecodable bytes, so that the row can be named and shown."""
+        return "surrogatepass" if self.encoding.startswith("utf-16") else "surrogateescape"
+
+
+def text_form(head: bytes, declared: str = "") -> TextForm:
+    """The form of a file that begins with `head`.
+
+    A byte-order mark wins over `declared`; without either it is UTF-8, and bytes that are not become errors of their
+    rows. Raises FileFailureError FILE_EMPTY or BINARY_FILE.
+    """
+    if not head:
+        raise FileFailureError("FILE_EMPTY")
+    encoding, bom = _encoding(head, declared)
+    if not encoding.startswith("utf-16"):
+        for signature, kind in _SIGNATURES:
+            if head.startswith(signature):
+                raise FileFailureError("BINARY_FILE", kind=kind)
+        controls = sum(head.count(bytes((byte,))) for byte in range(32) if byte not in _TEXT_CONTROLS)
+        if controls * 20 > len(head):
+            raise FileFailureError("BINARY_FILE", kind="data that is not text")
+    newline = "\n" if "\n".encode(encoding) in head else "\r"
+    if len(head) == bom:
+        raise FileFailureError("FILE_EMPTY")
+    return TextForm(encoding, bom, newline.encode(encoding))
+
+
+def _encoding(head: bytes, declared: str) -> tuple[str, int]:
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8", 3
+    if head.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le", 2
+    if head.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be", 2
+    # UTF-16 without a mark: Western text has a NUL in every second byte.
+    sample = head[:4096]
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if odd * 5 > len(sample) and even * 50 < len(sample):
+        return "utf-16-le", 0
+    if even * 5 > len(sample) and odd * 50 < len(sample):
+        return "utf-16-be", 0
+    if declared in ("", "utf-16"):
+        return "utf-8", 0
+    try:
+        return codecs.lookup(declared).name, 0
+    except LookupError:
+        return "utf-8", 0
+
+
+DELIMITERS = (",", ";", "\t", "|")
+
+
+def delimiter_of(lines: list[str], extension: str, declared: str = "") -> str:
+    """The delimiter that the header uses most outside quotes; `.psv` and `.tsv` say theirs."""
+    if declared:
+        return declared
+    by_extension = {".psv": "|", ".tsv": "\t"}.get(extension)
+    header = lines[0] if lines else ""
+    unquoted = "".join(header.split('"')[::2])
+    counts = {d: unquoted.count(d) for d in DELIMITERS}
+    if by_extension and counts[by_extension]:
+        return by_extension
+    best = max(DELIMITERS, key=lambda d: counts[d])
+    return best if counts[best] else by_extension or ","

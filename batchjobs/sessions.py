@@ -1,0 +1,35 @@
+"""Database sessions of a run: named after their owner, so that whoever takes a job over can see and end them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+
+
+def owner_name() -> str:
+    """The application_name of all sessions of one run; 63 bytes at most."""
+    return f"batchdesk-run-{uuid4().hex}"
+
+
+def open_session(owner: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection of its own, outside Django's. Statements and idle transactions end before a lease does."""
+    params = {
+        key: value
+        for key, value in connection.get_connection_params().items()
+        if key not in ("cursor_factory", "context", "prepare_threshold", "client_encoding")
+    }
+    timeout = int(settings.JOB_LEASE_SECONDS * 800)
+    options = " ".join(
+        (
+            str(params.pop("options", "") or ""),
+            "-c jit=off -c timezone=UTC",
+            f"-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}",
+            "-c client_connection_check_interval=1000",
+        )
+    ).strip()
+    params["application_name"] = owner
+    return psycopg.connect(**params, options=options, client_encoding="utf-8", autocommit=True)

@@ -1,0 +1,17 @@
+"""The Batch jobs page. A URL's name is its view's."""
+
+from django.urls import path
+
+from batchjobs import views
+
+urlpatterns = [
+    path("", views.batchjob_list, name="batchjob_list"),
+    path("new/", views.batchjob_new, name="batchjob_new"),
+    path("live/", views.batchjob_live, name="batchjob_live"),
+    path("<int:job_id>/", views.batchjob_detail, name="batchjob_detail"),
+    path("<int:job_id>/cancel/", views.batchjob_cancel, name="batchjob_cancel"),
+    path("<int:job_id>/run-anyway/", views.batchjob_run_anyway, name="batchjob_run_anyway"),
+    path("<int:job_id>/source/", views.batchjob_source, name="batchjob_source"),
+    path("<int:job_id>/error-log/", views.batchjob_error_log, name="batchjob_error_log"),
+    path("<int:job_id>/rejected-rows/", views.batchjob_rejected_rows, name="batchjob_rejected_rows"),
+]

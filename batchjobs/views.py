@@ -1,0 +1,174 @@
+"""The Batch jobs page: the list, and drawers over it. Who may is accounts/routes.py.
+
+A drawer's URL is a page of its own: HTMX gets the drawer, everybody else the list with the drawer open in it. Its
+query string is the list's, so that closing leads back to the same rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.cache import get_conditional_response
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from batchjobs import downloads, services
+from batchjobs.forms import BatchJobForm
+from batchjobs.models import BatchJob
+from batchjobs.pages import (
+    DETAIL_RELATIONS,
+    ROW_RELATIONS,
+    detail_context,
+    job_url,
+    list_context,
+    list_params,
+    live_job_ids,
+)
+from batchjobs.progress import JobRow, JobView
+from batchjobs.states import TransitionRefusedError
+from console.htmx import go_to, vary_on_htmx, wants_fragment
+from console.tables import url_with
+
+# Any: `actor` and `htmx` are set by middleware.
+Request = Any
+
+
+@require_GET
+def batchjob_list(request: Request) -> HttpResponse:
+    fragment = wants_fragment(request, "results")
+    template = "batchjobs/list.html#results" if fragment else "batchjobs/list.html"
+    return vary_on_htmx(render(request, template, {**list_context(request), "fragment": fragment}))
+
+
+@require_http_methods(["GET", "POST"])
+def batchjob_new(request: Request) -> HttpResponse:
+    user = request.actor.user
+    if request.method == "GET":
+        return _new_page(request, BatchJobForm(user=user))
+    form = BatchJobForm(request.POST, request.FILES, user=user)
+    if not form.is_valid():
+        return _new_page(request, form, status=422)
+    data = form.cleaned_data
+    try:
+        job = services.batchjob_create(
+            by=request.actor,
+            content=data["file"],
+            file_name=data["file"].name,
+            name=data["name"],
+            record_type=data["record_type"],
+            event_name=data["event_name"],
+            tags=data["tags"],
+            options=form.options,
+            dry_run=data["dry_run"],
+        )
+    except services.JobRefusedError as refused:
+        form.add_error(refused.field if refused.field in form.fields else None, refused.message)
+        return _new_page(request, form, status=422)
+    messages.success(request, _("“%(name)s” is in the queue.") % {"name": job.name})
+    return go_to(request, reverse("batchjob_detail", args=[job.pk]))
+
+
+@require_GET
+def batchjob_detail(request: Request, job_id: int) -> HttpResponse:
+    return _detail_page(request, _job(request, job_id))
+
+
+@require_POST
+def batchjob_cancel(request: Request, job_id: int) -> HttpResponse:
+    job = _job(request, job_id)
+    try:
+        services.batchjob_cancel(job=job, by=request.actor)
+    except TransitionRefusedError as refused:
+        return _detail_page(request, _job(request, job_id), refused=str(refused), status=409)
+    if job.is_active:
+        messages.success(request, _("“%(name)s” stops after the rows it is working on.") % {"name": job.name})
+    else:
+        messages.success(request, _("“%(name)s” is canceled. Nothing was changed.") % {"name": job.name})
+    return go_to(request, job_url(list_params(request.GET), job))
+
+
+@require_POST
+def batchjob_run_anyway(request: Request, job_id: int) -> HttpResponse:
+    job = _job(request, job_id)
+    try:
+        again = services.batchjob_run_anyway(job=job, by=request.actor)
+    except TransitionRefusedError as refused:
+        return _detail_page(request, job, refused=str(refused), status=409)
+    messages.success(request, _("“%(name)s” is in the queue.") % {"name": again.name})
+    return go_to(request, reverse("batchjob_detail", args=[again.pk]))
+
+
+@require_GET
+def batchjob_live(request: Request) -> HttpResponseBase:
+    """One poll for all that is active on the page: the rows `job`, and the drawer `open`. Swapped out of band."""
+    row_ids, open_id = live_job_ids(request.GET)
+    mine = BatchJob.objects.for_account(request.actor.account)
+    now = timezone.now()
+    jobs = list(mine.filter(pk__in=row_ids).with_progress().select_related(*ROW_RELATIONS))
+    opened = mine.filter(pk=open_id).select_related(*DETAIL_RELATIONS).first() if open_id else None
+    view = JobView.of(opened, by=request.actor, now=now) if opened else None
+    count = services.active_count(request.actor.account)
+    seen = [f"{job.pk}:{job.status}:{job.next_chunk}" for job in jobs]
+    state = "|".join([*seen, view.version if view else "", str(count), str(timezone.localdate()), str(request.actor)])
+    etag = f'"{salted_hmac("batchjob_live", state).hexdigest()}"'
+    unchanged = get_conditional_response(request, etag=etag)
+    if unchanged is not None and unchanged.status_code == 304:
+        return unchanged
+    context = {
+        "rows": [JobRow(job, now) for job in jobs],
+        "view": view,
+        "nav_active": count,
+        "polling": any(job.is_active for job in [*jobs, *([opened] if opened else [])]),
+        "etag": etag,
+        "oob": True,
+        "list_query": list_params(QueryDict((request.GET.get("query") or "").removeprefix("?"))).urlencode(),
+    }
+    response = render(request, "batchjobs/live.html", context)
+    response["ETag"] = etag
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_GET
+def batchjob_source(request: Request, job_id: int) -> HttpResponseBase:
+    return downloads.source_response(_job(request, job_id))
+
+
+@require_GET
+def batchjob_error_log(request: Request, job_id: int) -> HttpResponseBase:
+    return downloads.error_log_response(_job(request, job_id))
+
+
+@require_GET
+def batchjob_rejected_rows(request: Request, job_id: int) -> HttpResponseBase:
+    return downloads.rejected_rows_response(_job(request, job_id), formula_safe=True)
+
+
+def _job(request: Request, job_id: int) -> BatchJob:
+    jobs = BatchJob.objects.for_account(request.actor.account).select_related(*DETAIL_RELATIONS)
+    job: BatchJob = get_object_or_404(jobs, pk=job_id)
+    return job
+
+
+def _detail_page(request: Request, job: BatchJob, *, refused: str = "", status: int = 200) -> HttpResponse:
+    fragment = wants_fragment(request, "drawer")
+    template = "batchjobs/detail.html#fragment" if fragment else "batchjobs/detail.html"
+    context = detail_context(request, job, whole_page=not fragment)
+    return vary_on_htmx(render(request, template, {**context, "refused": refused, "oob": False}, status=status))
+
+
+def _new_page(request: Request, form: BatchJobForm, *, status: int = 200) -> HttpResponse:
+    back = url_with(reverse("batchjob_list"), list_params(request.GET))
+    context: dict[str, Any] = {"form": form, "back": back}
+    if wants_fragment(request, "job-form"):
+        return vary_on_htmx(render(request, "batchjobs/new.html#form", context, status=status))
+    if wants_fragment(request, "drawer"):
+        return vary_on_htmx(render(request, "batchjobs/new.html#drawer", context, status=status))
+    return vary_on_htmx(render(request, "batchjobs/new.html", {**list_context(request), **context}, status=status))

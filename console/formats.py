@@ -1,0 +1,104 @@
+"""How numbers, sizes, spans of time and moments are written on screen."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+
+def number(value: float | None) -> str:
+    """43902 -> “43,902”; None -> “–”."""
+    if value is None:
+        return "–"
+    return formats.number_format(round(value), use_l10n=True, force_grouping=True)
+
+
+def filesize(size: int | None) -> str:
+    """Bytes in decimal units, as file managers and sellers of disks count: 2_400_000 -> “2.4 MB”."""
+    if size is None:
+        return "–"
+    if size < 1000:
+        return ngettext("%(n)s byte", "%(n)s bytes", size).replace(" ", "\u00a0") % {"n": size}
+    amount = float(size)
+    unit = "kB"
+    for unit in ("KB", "MB", "GB", "TB"):  # noqa: B007
+        amount /= 1000
+        if amount < 999.5:
+            break
+    digits = 1 if amount < 99.95 and unit != "KB" else 0
+    return f"{formats.number_format(amount, digits, use_l10n=True, force_grouping=True)}\u00a0{unit}"
+
+
+def share(part: int, whole: int) -> str:
+    """“98.3%”. Never 0% for something and never 100% for less than all."""
+    if not whole:
+        return "0%"
+    percent = 100 * part / whole
+    if part and percent < 0.1:
+        return _("under 0.1%")
+    if part < whole and percent > 99.9:
+        return _("over 99.9%")
+    return f"{formats.number_format(percent, 0 if part in (0, whole) else 1, use_l10n=True)}%"
+
+
+def clock(seconds: float) -> str:
+    """A span that can be compared: 109 -> “1:49”, 3723 -> “1:02:03”."""
+    whole = max(int(seconds), 0)
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def span(seconds: float) -> str:
+    """A span in words: “9 s”, “1 min 4 s”, “2 h 5 min”."""
+    whole = max(int(seconds), 0)
+    if whole < 1:
+        return _("less than a second")
+    if whole < 60:
+        return _("%(s)s s") % {"s": whole}
+    minutes, second = divmod(whole, 60)
+    if minutes < 60:
+        return (_("%(m)s min %(s)s s") if second else _("%(m)s min")) % {"m": minutes, "s": second}
+    hours, minute = divmod(minutes, 60)
+    return (_("%(h)s h %(m)s min") if minute else _("%(h)s h")) % {"h": hours, "m": minute}
+
+
+def time_left(seconds: float | None) -> str:
+    """“1 min 4 s left”; empty when there is no estimate."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return _("a few seconds left")
+    if seconds < 60:
+        return _("less than a minute left")
+    if seconds >= 600:  # seconds are noise in a guess this long
+        seconds = seconds // 60 * 60
+    return _("%(span)s left") % {"span": span(seconds)}
+
+
+def moment(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
+    """“14:30” today, “Yesterday 17:36”, “18 Aug 2026” before, in the person's zone."""
+    if value is None:
+        return "–"
+    local = timezone.localtime(value)
+    days = (timezone.localdate(now or timezone.now()) - local.date()).days
+    time = formats.date_format(local, "H:i")
+    if days == 0:
+        return time
+    if days == 1:
+        return _("Yesterday %(time)s") % {"time": time}
+    return formats.date_format(local, "j M Y")
+
+
+def exact(value: dt.datetime | None) -> str:
+    """With seconds and zone, for details: “21 November 2026, 14:30:05 WET”."""
+    if value is None:
+        return "–"
+    return formats.date_format(timezone.localtime(value), "j F Y, H:i:s T")
+
+
+def day(value: dt.datetime | None) -> str:
+    return "–" if value is None else formats.date_format(timezone.localtime(value), "j F Y")

@@ -1,0 +1,332 @@
+/* Batchdesk console: behaviours on data-* attributes. No framework, no inline code.
+   Every behaviour is an addition: without this file links, forms, menus and drawers still work. Texts come from the
+   page, so that they are translated with it. */
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const store = {
+    get(key) { try { return localStorage.getItem(key); } catch { return null; } },
+    set(key, value) { try { localStorage.setItem(key, value); } catch { /* a private window */ } },
+  };
+  const on = (type, selector, handle, options) =>
+    document.addEventListener(type, (event) => {
+      const target = event.target.closest?.(selector);
+      if (target) handle(event, target);
+    }, options);
+  const text = (name) => document.body.dataset[`text${name}`];
+
+  // Theme: a cookie, so that the server writes data-theme and no page flashes. Empty: as the system.
+  on("click", "[data-theme-set]", (event, button) => {
+    const theme = button.dataset.themeSet;
+    document.cookie = `theme=${theme}; path=/; samesite=lax; max-age=${theme ? 31536000 : 0}`;
+    if (theme) root.dataset.theme = theme;
+    else delete root.dataset.theme;
+    document.querySelector("meta[name=color-scheme]").content = theme || "light dark";
+    for (const other of document.querySelectorAll("[data-theme-set]")) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
+  });
+
+  // Dialogs: the server writes <dialog open>; here it becomes modal (focus trap, Esc, inert page).
+  function upgradeDialogs(still = false) {
+    for (const dialog of document.querySelectorAll("dialog[data-modal][open]:not(:modal)")) {
+      dialog.toggleAttribute("data-still", still);
+      dialog.removeAttribute("open");
+      dialog.showModal();
+      (dialog.querySelector("[autofocus]") || dialog.querySelector("h2"))?.focus({ preventScroll: true });
+    }
+    placeToasts();
+    markCurrentRow();
+  }
+  function markCurrentRow() {
+    const id = document.querySelector("dialog.drawer[data-job]")?.dataset.job;
+    for (const row of document.querySelectorAll("#results tr[aria-current]")) row.removeAttribute("aria-current");
+    if (id) document.getElementById(`job-${id}`)?.setAttribute("aria-current", "true");
+  }
+  // Closing a drawer shows the list, which is there already: the URL changes, the focus goes back to where it was.
+  function leave(dialog, href) {
+    const form = dialog.querySelector("form[data-dirty]");
+    if (form && !confirm(text("Unsaved"))) return;
+    form?.removeAttribute("data-dirty");
+    if (form?.hasAttribute("data-upload")) form.dispatchEvent(new Event("htmx:abort"));
+    dialog.close();
+    if (!dialog.matches(".drawer") || !href) { placeToasts(); return; }
+    const back = document.getElementById(dialog.dataset.return) || document.querySelector("#results .stretched, main");
+    dialog.parentElement.replaceChildren();
+    placeToasts();
+    markCurrentRow();
+    history.pushState({ htmx: true }, "", href);
+    document.title = (document.querySelector("main h1")?.textContent || "") + " · Batchdesk";
+    back?.focus();
+  }
+  document.addEventListener("cancel", (event) => {                 // Esc
+    const back = event.target.dataset?.back;
+    if (back) { event.preventDefault(); leave(event.target, back); }
+  }, true);
+  on("click", "[data-close]", (event, button) => {
+    const toast = button.closest(".toast");
+    if (toast) { toast.remove(); return; }
+    const dialog = button.closest("dialog");
+    if (!dialog || !dialog.matches(":modal")) return;              // a plain link then
+    event.preventDefault();
+    leave(dialog, button.getAttribute("href"));
+  });
+  on("click", "[data-open]", (event, button) => {
+    const dialog = document.getElementById(button.dataset.open);
+    if (!dialog) return;
+    event.preventDefault();
+    button.closest("details")?.removeAttribute("open");
+    dialog.showModal();
+  });
+  on("mousedown", "dialog[data-back]", (event, dialog) => {        // a press on the scrim
+    if (event.target !== dialog || !dialog.matches(":modal")) return;
+    const box = dialog.getBoundingClientRect();
+    const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+    if (!inside) leave(dialog, dialog.dataset.back);
+  });
+  on("input", "form[data-guard]", (event, form) => { form.dataset.dirty = ""; });
+
+  // Menus: one open at a time; Esc and a press outside close; arrows walk the items.
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details[data-menu][open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+  on("keydown", "details[data-menu]", (event, menu) => {
+    if (event.key === "Escape" && menu.open) {
+      event.preventDefault();
+      event.stopPropagation();
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      const items = [...menu.querySelectorAll(":scope > :not(summary) :is(a[href], button, input)")];
+      if (!items.length) return;
+      event.preventDefault();
+      menu.open = true;
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      const at = items.indexOf(document.activeElement);
+      items.at(at < 0 && step < 0 ? -1 : (at + step) % items.length).focus();
+    }
+  });
+
+  // Multi-select filter: the summary shows how many are ticked; "Clear" unticks.
+  function countChecks(menu) {
+    const badge = menu.querySelector("[data-checked-count]");
+    const ticked = menu.querySelectorAll("input:checked").length;
+    badge.textContent = ticked;
+    badge.hidden = !ticked;
+  }
+  on("change", "details[data-multi] input", (event, input) => countChecks(input.closest("details")));
+  on("click", "[data-clear]", (event, button) => {
+    const menu = button.closest("details");
+    for (const input of menu.querySelectorAll("input:checked")) input.checked = false;
+    countChecks(menu);
+    menu.querySelector("input").dispatchEvent(new Event("change", { bubbles: true }));
+  });
+
+  // Dropzone: its look while a file hovers over it, the chosen name, and the job's name from the file's.
+  for (const [type, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
+    on(type, "[data-dropzone]", (event, zone) => {
+      if (type === "dragleave" && zone.contains(event.relatedTarget)) return;
+      zone.toggleAttribute("data-over", over);
+    });
+  }
+  const bytes = (size) => {
+    const unit = size < 1e6 ? ["KB", 1e3, 0] : size < 1e9 ? ["MB", 1e6, 1] : ["GB", 1e9, 1];
+    return `${(size / unit[1]).toLocaleString(root.lang, { maximumFractionDigits: unit[2] })}\u00a0${unit[0]}`;
+  };
+  on("change", "[data-dropzone] input[type=file]", (event, input) => {
+    const file = input.files[0];
+    const form = input.form;
+    const said = input.closest("[data-dropzone]").querySelector("[data-file-name]");
+    said.dataset.rest ??= said.textContent;
+    said.textContent = file ? `${file.name}, ${bytes(file.size)}` : said.dataset.rest;
+    input.closest("[data-dropzone]").toggleAttribute("data-chosen", Boolean(file));
+    const error = form.querySelector("[data-file-error]");
+    const tooLarge = file && file.size > Number(input.dataset.maxBytes);
+    input.setCustomValidity(tooLarge ? input.dataset.textTooLarge : "");
+    error.hidden = !tooLarge;
+    error.querySelector("span").textContent = tooLarge ? input.dataset.textTooLarge : "";
+    const name = form.elements.name;
+    if (file && (!name.value || name.dataset.fromFile === name.value)) {
+      name.value = name.dataset.fromFile = file.name.replace(/\.(csv|psv|tsv|txt)$/i, "").slice(0, 200);
+    }
+  });
+
+  // Upload: how far it is, and a button that stops it. HTMX sends the form; the browser does without script.
+  const upload = (form) => ({
+    card: form.querySelector("[data-upload-progress]"),
+    said: form.querySelector("[data-upload-said]"),
+    input: form.querySelector("input[type=file]"),
+  });
+  function showUpload(form, shown) {
+    const { card, input } = upload(form);
+    card.hidden = !shown;
+    if (shown) card.querySelector("[data-upload-name]").textContent = input.files[0].name;
+  }
+  on("htmx:beforeRequest", "form[data-upload]", (event, form) => {
+    if (!upload(form).input.files.length) return;
+    upload(form).said.hidden = true;
+    showUpload(form, true);
+  });
+  on("htmx:xhr:progress", "form[data-upload]", (event, form) => {
+    const { card, said, input } = upload(form);
+    const { loaded, total } = event.detail;
+    const size = input.files[0]?.size;
+    if (!size || total < size) return;                             // the answer's progress, not the upload's
+    card.querySelector("progress").value = 100 * loaded / total;
+    card.querySelector("[data-upload-amount]").textContent =
+      said.dataset.textOf.replace("%1", bytes(Math.min(loaded, size))).replace("%2", bytes(size));
+    if (loaded === total) { said.textContent = said.dataset.textChecking; said.hidden = false; }
+  });
+  on("click", "[data-upload-stop]", (event, button) => button.form.dispatchEvent(new Event("htmx:abort")));
+  on("htmx:xhr:abort", "form[data-upload]", (event, form) => {
+    const { said } = upload(form);
+    said.textContent = said.dataset.textStopped;
+    said.hidden = false;
+  });
+  on("htmx:afterRequest", "form[data-upload]", (event, form) => {
+    if (event.detail.successful) form.removeAttribute("data-dirty");
+    showUpload(form, false);
+  });
+
+  // Copy: says so in the button and to screen readers.
+  on("click", "[data-copy]", async (event, button) => {
+    const label = button.querySelector("span");
+    const before = label.textContent;
+    try { await navigator.clipboard.writeText(button.dataset.copy); label.textContent = text("Copied"); }
+    catch { label.textContent = text("CopyByHand"); }
+    label.setAttribute("role", "status");
+    setTimeout(() => { label.textContent = before; label.removeAttribute("role"); }, 2000);
+  });
+
+  // Charts: the figure's <output> shows what is under the pointer.
+  on("pointerover", "[data-readout]", (event, day) => {
+    const output = day.closest("figure")?.querySelector("output");
+    if (output) { output.dataset.rest ??= output.textContent; output.textContent = day.dataset.readout; }
+  });
+  on("pointerout", "[data-readout]", (event, day) => {
+    const output = day.closest("figure")?.querySelector("output");
+    if (output?.dataset.rest) output.textContent = output.dataset.rest;
+  });
+
+  // Clocks that run between two polls.
+  setInterval(() => {
+    for (const clock of document.querySelectorAll("[data-since]")) {
+      const seconds = Math.max(Math.floor(Date.now() / 1000 - clock.dataset.since), 0);
+      const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+      const two = (n) => String(n).padStart(2, "0");
+      clock.textContent = h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+    }
+  }, 1000);
+
+  on("click", "[data-reveal]", (event, button) => {
+    const input = document.getElementById(button.dataset.reveal);
+    const shown = input.type === "text";
+    input.type = shown ? "password" : "text";
+    button.setAttribute("aria-pressed", String(!shown));
+  });
+  // A modal stands in the top layer and would print one page only: while printing it is a plain block.
+  addEventListener("beforeprint", () => {
+    for (const dialog of document.querySelectorAll("dialog[data-modal]:modal")) {
+      dialog.close();
+      dialog.setAttribute("open", "");
+    }
+  });
+  addEventListener("afterprint", () => upgradeDialogs(true));
+
+  // Toasts pass after a while, but not under the pointer or focus. What is outside a modal is inert, so they go inside.
+  function placeToasts() {
+    const toasts = document.querySelector(".toasts");
+    const home = [...document.querySelectorAll("dialog:modal")].at(-1) || document.body;
+    if (toasts && toasts.parentElement !== home) home.append(toasts);
+  }
+  function passLater(toast) {
+    setTimeout(() => (toast.matches(":hover, :focus-within") ? passLater(toast) : toast.remove()), 7000);
+  }
+  function toast(sentence) {
+    placeToasts();
+    const item = document.getElementById("toast-template").content.cloneNode(true).firstElementChild;
+    item.querySelector("p").textContent = sentence;
+    document.querySelector(".toasts").append(item);
+  }
+
+  // Keyboard. Single keys never fire while typing and can be switched off (WCAG 2.1.4).
+  let waitingForGo = false;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || store.get("shortcuts") === "off") return;
+    if (event.target.closest("input, select, textarea, [contenteditable]")) return;
+    if (document.querySelector("dialog:modal")) return;
+    const rows = [...document.querySelectorAll("tbody .stretched")];
+    const at = rows.indexOf(document.activeElement);
+    if (waitingForGo) {
+      waitingForGo = false;
+      document.querySelector(`[data-go="${CSS.escape(event.key)}"]`)?.click();
+      return;
+    }
+    switch (event.key) {
+      case "/": event.preventDefault(); document.querySelector("[data-search]")?.focus(); break;
+      case "?": document.getElementById("shortcuts")?.showModal(); break;
+      case "n": document.querySelector("[data-new]")?.click(); break;
+      case "j": rows[Math.min(at + 1, rows.length - 1)]?.focus(); break;
+      case "k": rows[Math.max(at - 1, 0)]?.focus(); break;
+      case "g": waitingForGo = true; setTimeout(() => { waitingForGo = false; }, 1000); break;
+    }
+  });
+  on("change", "[data-shortcuts-on]", (event, box) => store.set("shortcuts", box.checked ? "on" : "off"));
+
+  // HTMX. Empty fields stay out of the URL; the poll asks for what is on the page now.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const { elt, verb, parameters } = event.detail;
+    if (verb !== "get") return;
+    if (elt.hasAttribute("data-live-poll")) {
+      for (const row of document.querySelectorAll("tr[data-live]")) parameters.append("job", row.dataset.live);
+      const drawer = document.querySelector("dialog.drawer[data-job]");
+      if (drawer) parameters.append("open", drawer.dataset.job);
+      parameters.append("query", location.search);
+      return;
+    }
+    for (const name of new Set(Object.keys(parameters))) if (parameters[name] === "") delete parameters[name];
+  });
+  // Parts that a poll replaces stay unfolded, and a whole page is never put into a part of one.
+  const unfolded = new Map();
+  document.addEventListener("toggle", (event) => {
+    if (event.target.id && event.target.matches?.("details")) unfolded.set(event.target.id, event.target.open);
+  }, true);
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr } = event.detail;
+    if (/^\s*<!doctype/i.test(xhr.responseText) && xhr.status < 400) {
+      event.detail.shouldSwap = false;
+      location.assign(xhr.responseURL);
+    }
+    wasModal = Boolean(document.querySelector("dialog.drawer:modal"));
+    const toasts = document.querySelector(".toasts");
+    if (toasts && event.detail.target?.id === "drawer") document.body.append(toasts);
+  });
+  let wasModal = false;
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target.id === "drawer") unfolded.clear();
+    upgradeDialogs(wasModal);
+  });
+  document.addEventListener("htmx:oobAfterSwap", (event) => {
+    for (const details of event.target.querySelectorAll?.("details[id]") || []) {
+      if (unfolded.has(details.id)) details.open = unfolded.get(details.id);
+    }
+    markCurrentRow();
+  });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    event.target.querySelector?.("[aria-invalid=true]")?.focus();
+  });
+  for (const [type, name] of [["htmx:sendError", "Unreachable"], ["htmx:responseError", "Refused"]]) {
+    document.addEventListener(type, (event) => {
+      if (!event.detail.elt.hasAttribute("data-live-poll")) toast(text(name));
+    });
+  }
+
+  upgradeDialogs(true);
+  document.querySelectorAll(".toast").forEach(passLater);
+  document.querySelectorAll("details[data-multi]").forEach(countChecks);
+  const box = document.querySelector("[data-shortcuts-on]");
+  if (box) box.checked = store.get("shortcuts") !== "off";
+})();

@@ -1,0 +1,109 @@
+"""A real Chromium on a real server: pages, keys, no script, screenshots and accessibility rules."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import Account, Membership
+from accounts.permissions import Role
+from tests.factories import make_account, make_user
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+SCREENS = {"1440": {"width": 1440, "height": 900}, "390": {"width": 390, "height": 844}}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    if not Path(CHROMIUM).exists() and find_spec("playwright"):
+        reason = f"There is no Chromium at {CHROMIUM}. Install chromium, or set CHROMIUM to its path."
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": ARGUMENTS}
+
+
+@pytest.fixture
+def account(transactional_db: None) -> Account:
+    return make_account()
+
+
+@pytest.fixture
+def person(account: Account) -> Any:
+    """Marta, a marketer, and a second account, so that the switcher is there."""
+    user = make_user(account, Role.MANAGER, name="Marta Oliveira", email="marta@example.com", time_zone="Europe/Lisbon")
+    Membership.objects.create(account=make_account("Pier Nine Vinyl"), user=user, role=Role.VIEWER)
+    return user
+
+
+@pytest.fixture
+def signed_in(person: Any, live_server: LiveServer) -> list[dict[str, str]]:
+    """Cookies of a session."""
+    client = Client()
+    client.force_login(get_user_model().objects.get(pk=person.pk))
+    name = django_settings.SESSION_COOKIE_NAME
+    return [{"name": name, "value": client.cookies[name].value, "url": live_server.url}]
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, live_server: LiveServer, signed_in: list[dict[str, str]]
+) -> Iterator[OpenPage]:
+    """Opens a path in a window of its own. At the end, anything the console complained of fails the test."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(f"{message.type}: {message.text}")
+
+    def open_(
+        path: str, *, screen: str = "1440", theme: str = "light", script: bool = True, stranger: bool = False, **kw: Any
+    ) -> Page:
+        context = browser.new_context(
+            base_url=live_server.url,
+            viewport=SCREENS[screen],  # type: ignore[arg-type]
+            java_script_enabled=script,
+            color_scheme=theme,  # type: ignore[arg-type]
+            reduced_motion="reduce",
+            **kw,
+        )
+        contexts.append(context)
+        if not stranger:
+            context.add_cookies(signed_in)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.on("console", heard)
+        page.on("pageerror", lambda error: complaints.append(f"exception: {error}"))
+        page.goto(path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    # A status that the test asks for is no complaint.
+    assert [text for text in complaints if "status of 422" not in text and "status of 404" not in text] == []

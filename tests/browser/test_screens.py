@@ -1,0 +1,114 @@
+"""Each page in light and dark, wide and narrow: a picture, the accessibility rules, no complaint in the console.
+
+`SCREENSHOTS=1` keeps the pictures in docs/images.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from accounts.models import Account
+from batchjobs.models import BatchJob
+from batchjobs.states import Status
+from tests.browser.conftest import OpenPage
+from tests.factories import make_user
+from tests.operations import make_job
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+VIEWS = [(screen, theme) for screen in ("1440", "390") for theme in ("light", "dark")]
+PAGES = [
+    "sign-in", "list", "list-empty", "list-none", "new",
+    "pending", "running", "done", "corrections", "checked", "failed", "duplicate", "canceled", "expired", "not-found",
+]  # fmt: skip
+
+
+@pytest.fixture
+def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
+    tom = make_user(account, name="Tom Aldridge")
+    minutes = lambda n: dt.timedelta(minutes=n)  # noqa: E731
+    done = make_job(
+        account, name="Newsletter opens, October", by=tom, valid=402_118, chunks=7, seconds=61,
+        age=dt.timedelta(days=1, hours=3), file_name="campaign_recipient_activity.tsv", size=58_200_000,
+        tags=["newsletter"],
+    )  # fmt: skip
+    return {
+        "expired": make_job(
+            account, Status.EXPIRED, name="Spring campaign purchases", by=person, valid=20_114, invalid=41,
+            age=dt.timedelta(days=95), file_name="spring-2026-orders.csv", size=6_600_000,
+        ),
+        "done": done,
+        "canceled": make_job(
+            account, Status.CANCELED, name="Event sign-ups, wrong list", by=tom, valid=640, age=dt.timedelta(days=1),
+            file_name="signup-rest.csv", size=118_000, share_read=0.38, canceled_by="Tom Aldridge", seconds=3,
+        ),
+        "corrections": make_job(
+            account, name="Loyalty members, November", by=person, valid=17_892, invalid=312, skipped=40, chunks=3,
+            age=minutes(190), seconds=41, tags=["loyalty", "monthly"], event_names=["purchase", "signup"],
+        ),
+        "checked": make_job(
+            account, name="Autumn sale conversions, checked first", by=tom, valid=12_400, invalid=80, dry_run=True,
+            age=minutes(150), seconds=3, file_name="autumn-sale-conversions.csv", size=1_900_000,
+        ),
+        "failed": make_job(
+            account, Status.FAILED, name="Autumn sale conversions", by=tom, valid=0, chunks=0, age=minutes(90), seconds=1,
+            file_name="autumn-sale-conversions.csv", size=1_900_000,
+            failure_params={"column": "email", "hint": "Each row must say whose event it is.", "found": "order_ref, sold_at"},
+        ),
+        "duplicate": make_job(
+            account, Status.FAILED, name="Newsletter opens, second try", by=person, valid=0, chunks=0, age=minutes(60),
+            seconds=1, failure_code="DUPLICATE_FILE", duplicate_of=done,
+            file_name="campaign_recipient_activity.tsv", size=58_200_000,
+        ),
+        "running": make_job(
+            account, Status.IN_PROGRESS, name="CDNOW purchases, 1997 to mid 1998", by=person, valid=43_561, invalid=341,
+            chunks=14, age=minutes(2), seconds=109, file_name="CDNOW_master.csv", size=2_400_000, event_name="purchase",
+            tags=["cdnow", "history"],
+        ),
+        "pending": make_job(
+            account, Status.PENDING, name="Bounce clean-up, week 47", by=tom, age=minutes(1), file_name="bounces-w47.csv",
+            size=84_000,
+        ),
+    }  # fmt: skip
+
+
+def path_of(name: str, jobs: dict[str, BatchJob]) -> str:
+    fixed = {
+        "sign-in": "/accounts/login/",
+        "list": "/batch-jobs/",
+        "list-empty": "/batch-jobs/",
+        "list-none": "/batch-jobs/?q=easter&status=failed",
+        "new": "/batch-jobs/new/",
+        "not-found": "/batch-jobs/999999/",
+    }
+    return fixed.get(name) or f"/batch-jobs/{jobs[name].pk}/"
+
+
+@pytest.mark.parametrize(("screen", "theme"), VIEWS)
+@pytest.mark.parametrize("name", PAGES)
+def test_screen(
+    name: str, screen: str, theme: str, open_page: OpenPage, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    jobs = {} if name in ("list-empty", "sign-in") else request.getfixturevalue("jobs")
+    page = open_page(path_of(name, jobs), screen=screen, theme=theme, stranger=name == "sign-in")
+    assert ("not here" in page.content()) == (name == "not-found")
+    if name == "new":
+        page.locator("#job-reading summary").click()
+    folder = IMAGES if os.environ.get("SCREENSHOTS") else tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{name}-{screen}-{theme}.png")
+    assert_accessible(page)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, "The page scrolls sideways."
+
+
+def assert_accessible(page: Page) -> None:
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    found = Axe().run(page, options=options).response["violations"]
+    assert not found, "\n".join(f"{v['id']}: {v['help']}: {[n['html'][:200] for n in v['nodes'][:4]]}" for v in found)
