@@ -132,7 +132,11 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_filter = ("role", ("revoked_at", admin.EmptyFieldListFilter))
     list_select_related = ("account", "created_by")
     search_fields = ("name", "key_id", "account__name")
-    exclude = ("secret_sha256",)
+    # Everything but the hash of the secret.
+    fields = (
+        *("name", "account", "key_id", "hint", "role"),
+        *("created_by", "created_at", "last_used_at", "revoked_at"),
+    )
     actions = ("revoke",)
 
     @admin.action(description=_("Revoke the chosen keys"))

@@ -10,7 +10,7 @@ THEMES = ("light", "dark")
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """`actor` (or None), `memberships` (loaded with it by the middleware), `theme` ("" follows the system)."""
+    """`actor` or None, `memberships` (loaded with it by the middleware), `theme` ("" follows the system)."""
     theme = request.COOKIES.get("theme", "")
     return {
         "actor": getattr(request, "actor", None),

@@ -25,7 +25,6 @@ from accounts.problems import CONTENT_TYPE, is_api, problem_response
 from accounts.routes import Access, RouteUnknownError, Rule, rule_entry, rule_of
 from accounts.services import api_key_authenticate, memberships_of
 
-
 # What a form may hold beside the file.
 FORM_BYTES = 1024 * 1024
 

@@ -23,6 +23,7 @@ Rule = Permission | Access
 ROUTES: dict[str, Rule | dict[str, Rule]] = {
     # The shell.
     "home": SIGNED_IN,
+    "favicon": PUBLIC,
     "profile": SIGNED_IN,
     "account_switch": SIGNED_IN,
     "api_key_list": MANAGE,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db.models import F
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -32,7 +32,7 @@ def api_key_list(request: Any) -> HttpResponse:
 @sensitive_variables("token")
 @require_http_methods(["GET", "POST"])
 def api_key_new(request: Any) -> HttpResponse:
-    form = ApiKeyForm(request.POST or None, by=request.actor)
+    form = ApiKeyForm(_posted(request), by=request.actor)
     if not form.is_valid():
         return _keys_page(request, form=form, status=422 if form.is_bound else 200)
     key, token = services.api_key_create(by=request.actor, **form.cleaned_data)
@@ -64,12 +64,16 @@ def account_switch(request: Any) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def profile(request: Any) -> HttpResponse:
-    form = ProfileForm(request.POST or None, user=request.user)
+    form = ProfileForm(_posted(request), user=request.user)
     if form.is_valid():
         services.profile_update(user=request.user, **form.cleaned_data)
         messages.success(request, _("Your profile is saved."))
         return redirect("profile")
     return render(request, "accounts/profile.html", {"form": form}, status=422 if form.is_bound else 200)
+
+
+def _posted(request: Any) -> QueryDict | None:
+    return request.POST if request.method == "POST" else None
 
 
 def _keys_page(request: Any, *, status: int = 200, **dialog: Any) -> HttpResponse:

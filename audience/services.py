@@ -41,7 +41,7 @@ def interactions_of(
     after: tuple[dt.datetime, int] | None = None,
     limit: int,
 ) -> list[Interaction]:
-    """What these people did, oldest first, behind the row (occurred_at, id); the index interaction_timeline."""
+    """What these people did, oldest first, behind (occurred_at, id). Served by interaction_timeline."""
     if not profiles:
         return []
     found = Interaction.objects.for_account(account).filter(profile__in=[profile.pk for profile in profiles])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
+from django.conf import settings
 from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -13,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from ninja import File, Form, Header, Query, Router, Schema
+from ninja.errors import HttpError
 from ninja.files import UploadedFile
 from ninja.responses import Status as Answer
 from pydantic import AfterValidator, Field
@@ -270,6 +272,11 @@ def batch_job_create(
 
     The same `Idempotency-Key` with the same request answers with the same job.
     """
+    if (file.size or 0) > settings.UPLOAD_MAX_BYTES:
+        raise HttpError(
+            413,
+            _("The file is larger than the %(limit)s bytes allowed.") % {"limit": settings.UPLOAD_MAX_BYTES},
+        )
     account = request.actor.account
     database = (
         Database.objects.for_account(account).filter(slug=form.database).first() if form.database else None

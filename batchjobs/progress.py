@@ -115,7 +115,7 @@ class JobRow:
         if job.status == Status.CANCELED and job.canceled_by:
             return _("by %(name)s") % {"name": job.canceled_by}
         if job.status == Status.EXPIRED and job.expired_at:
-            return _("Files removed %(day)s") % {"day": formats.moment(job.expired_at, self.now)}
+            return _("Files removed %(day)s") % {"day": formats.day(job.expired_at)}
         return ""
 
     @property

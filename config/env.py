@@ -43,15 +43,19 @@ class Env(BaseSettings):
 
     @property
     def run_dir(self) -> Path:
-        """Where the sockets and pid files of the embedded stores are."""
-        return self.data_dir / "run"
+        """Where the sockets and pid files are: behind a link if DATA_DIR is a long path."""
+        return (self.data_dir / "run").resolve()
 
     def database(self) -> dict[str, Any]:
         """Django's DATABASES entry: from DATABASE_URL, else the embedded server's socket."""
-        url = self.DATABASE_URL or f"postgresql://postgres@/batchdesk?host={quote(str(self.run_dir), safe='')}"
+        url = (
+            self.DATABASE_URL or f"postgresql://postgres@/batchdesk?host={quote(str(self.run_dir), safe='')}"
+        )
         parts = conninfo_to_dict(url)
         options = {
-            k: v for k, v in parts.items() if k not in ("host", "port", "dbname", "user", "password") and v is not None
+            k: v
+            for k, v in parts.items()
+            if k not in ("host", "port", "dbname", "user", "password") and v is not None
         }
         return {
             "ENGINE": "django.db.backends.postgresql",

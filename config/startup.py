@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from config import embedded
 from config.lifeline import die_with_parent
 
 
@@ -36,10 +37,15 @@ def check_environment() -> None:
             )
         )
     try:
+        env.database()
+    except psycopg.ProgrammingError as error:
+        sys.exit(f"DATABASE_URL is not the address of a database: {str(error).strip()}")
+    try:
         env.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=env.data_dir) as probe:
             probe.write(b"\0" * 1024 * 1024)
         env.secret_key()
+        embedded.socket_dir(env.data_dir)  # the settings hold its true path
     except OSError as error:
         sys.exit(
             f"The data folder {env.data_dir} cannot be written to: {error.strerror}. "

@@ -1,8 +1,10 @@
 """Every route. Who may reach it stands in accounts/routes.py."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import RedirectView
 
 from config import api, health
 
@@ -10,6 +12,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
+    # Pages without a link to the icon, as the admin's, make browsers ask here.
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}favicon.svg"), name="favicon"),
     path("api/v1/docs", api.docs, name="api_docs"),
     path("api/v1/", api.api.urls),
     # Exempt, so that any address and method answers as a problem and not with a page on cookies.

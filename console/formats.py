@@ -29,7 +29,7 @@ def filesize(size: int | None) -> str:
         if amount < 999.5:
             break
     digits = 1 if amount < 99.95 and unit != "KB" else 0
-    return f"{formats.number_format(amount, digits, use_l10n=True, force_grouping=True)}\u00a0{unit}"
+    return f"{formats.number_format(round(amount, digits), digits, use_l10n=True, force_grouping=True)}\u00a0{unit}"
 
 
 def share(part: int, whole: int) -> str:
@@ -41,7 +41,9 @@ def share(part: int, whole: int) -> str:
         return _("under 0.1%")
     if part < whole and percent > 99.9:
         return _("over 99.9%")
-    return f"{formats.number_format(percent, 0 if part in (0, whole) else 1, use_l10n=True)}%"
+    digits = 0 if part in (0, whole) else 1
+    # Django cuts digits off; a share is rounded.
+    return f"{formats.number_format(round(percent, digits), digits, use_l10n=True)}%"
 
 
 def clock(seconds: float) -> str:

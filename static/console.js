@@ -282,8 +282,8 @@
     if (verb !== "get") return;
     if (elt.hasAttribute("data-live-poll")) {
       for (const row of document.querySelectorAll("tr[data-live]")) parameters.append("job", row.dataset.live);
-      const drawer = document.querySelector("dialog.drawer[data-job]");
-      if (drawer) parameters.append("open", drawer.dataset.job);
+      const opened = document.querySelector("#job-body[data-live]");
+      if (opened) parameters.append("open", opened.dataset.live);
       parameters.append("query", location.search);
       return;
     }

@@ -40,7 +40,13 @@ def make_job(account: Account, status: Status = Status.PENDING, **extra: Any) ->
     if status != Status.PENDING:
         facts["started_at"] = now - dt.timedelta(seconds=10)
     if status in ENDED:
-        facts |= {"outcome": status, "completed_at": now, "valid_rows": 3, "skipped_rows": 1, "invalid_rows": 1}
+        facts |= {
+            "outcome": status,
+            "completed_at": now,
+            "valid_rows": 3,
+            "skipped_rows": 1,
+            "invalid_rows": 1,
+        }
     if status == Status.FAILED:
         facts |= {"failure_code": "FILE_EMPTY", "valid_rows": 0, "skipped_rows": 0, "invalid_rows": 0}
     return BatchJob.objects.create(

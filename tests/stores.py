@@ -62,7 +62,6 @@ def _stop_stores() -> None:
         shutil.rmtree(_folder, ignore_errors=True)
 
 
-
 _start_stores()
 # A data folder for each xdist worker: files, sockets of what a test starts, secret key.
 _own = Path(os.environ["BATCHDESK_TEST_DIR"]) / os.environ.get("PYTEST_XDIST_WORKER", "main")

@@ -53,7 +53,9 @@ def account(transactional_db: None) -> Account:
 @pytest.fixture
 def person(account: Account) -> Any:
     """Marta, a marketer, and a second account, so that the switcher is there."""
-    user = make_user(account, Role.MANAGER, name="Marta Oliveira", email="marta@example.com", time_zone="Europe/Lisbon")
+    user = make_user(
+        account, Role.MANAGER, name="Marta Oliveira", email="marta@example.com", time_zone="Europe/Lisbon"
+    )
     Membership.objects.create(account=make_account("Pier Nine Vinyl"), user=user, role=Role.VIEWER)
     return user
 
@@ -83,7 +85,13 @@ def open_page(
             complaints.append(f"{message.type}: {message.text}")
 
     def open_(
-        path: str, *, screen: str = "1440", theme: str = "light", script: bool = True, stranger: bool = False, **kw: Any
+        path: str,
+        *,
+        screen: str = "1440",
+        theme: str = "light",
+        script: bool = True,
+        stranger: bool = False,
+        **kw: Any,
     ) -> Page:
         context = browser.new_context(
             base_url=live_server.url,

@@ -35,8 +35,17 @@ def run_file(by: Actor, content: bytes | str, file_name: str = "signup-test.csv"
 
 def test_good_file(marketer):
     job = run_file(marketer, "email,event_time,colour\nA@example.com,2026-01-01,red\nb@example.com,,\n")
-    assert (job.status, job.failure_code, job.valid_rows, job.invalid_rows, job.skipped_rows) == ("done", "", 2, 0, 0)
-    assert list(Profile.objects.order_by("email").values_list("email", flat=True)) == ["a@example.com", "b@example.com"]
+    assert (job.status, job.failure_code, job.valid_rows, job.invalid_rows, job.skipped_rows) == (
+        "done",
+        "",
+        2,
+        0,
+        0,
+    )
+    assert list(Profile.objects.order_by("email").values_list("email", flat=True)) == [
+        "a@example.com",
+        "b@example.com",
+    ]
     first, second = Interaction.objects.order_by("row_no")
     assert (first.kind, first.properties, first.row_no) == ("signup", {"colour": "red"}, 2)
     assert (second.properties, second.occurred_at) == ({}, job.started_at)
@@ -65,7 +74,11 @@ def test_all_errors_of_a_row_are_told(marketer):
     (entry,) = log_of(job)
     assert entry["line"] == 2
     assert entry["raw"] == "not-an-address,,yesterday"
-    assert [e["code"] for e in entry["errors"]] == ["EMAIL_INVALID", "EVENT_NAME_MISSING", "EVENT_TIME_INVALID"]
+    assert [e["code"] for e in entry["errors"]] == [
+        "EMAIL_INVALID",
+        "EVENT_NAME_MISSING",
+        "EVENT_TIME_INVALID",
+    ]
     assert (entry["column"], entry["code"]) == ("email", "EMAIL_INVALID")
 
 
@@ -73,7 +86,9 @@ def test_event_name_of_each_row(marketer):
     """The column decides; a blank takes the file's, and without one the row is rejected."""
     job = run_file(marketer, "email,event_name\na@example.com,open\nb@example.com,\n", "list.csv")
     assert [(e["line"], e["code"]) for e in log_of(job)] == [(3, "EVENT_NAME_MISSING")]
-    job = run_file(marketer, "email,event_name\na@example.com,open\nb@example.com, \n", "list.csv", event_name="visit")
+    job = run_file(
+        marketer, "email,event_name\na@example.com,open\nb@example.com, \n", "list.csv", event_name="visit"
+    )
     assert (job.valid_rows, job.event_names) == (2, ["open", "visit"])
 
 
@@ -91,7 +106,11 @@ def test_unclosed_quote_at_row_ten(marketer):
     job = run_file(marketer, "email,note\n" + "\n".join(rows) + "\n")
     assert (job.valid_rows, job.invalid_rows) == (2999, 1)
     (entry,) = log_of(job)
-    assert (entry["line"], entry["code"], entry["raw"]) == (10, "QUOTE_UNCLOSED", 'p9@example.com,"never closed')
+    assert (entry["line"], entry["code"], entry["raw"]) == (
+        10,
+        "QUOTE_UNCLOSED",
+        'p9@example.com,"never closed',
+    )
 
 
 def test_unclosed_quotes_everywhere_end(marketer, settings):
@@ -120,7 +139,9 @@ def test_ragged_rows(marketer):
 
 
 def test_nul_and_bytes_that_are_no_utf8(marketer):
-    job = run_file(marketer, b"email,name\na@example.com,N\x00L\nb@example.com,Andr\xe9\nc@example.com,Ren\xc3\xa9\n")
+    job = run_file(
+        marketer, b"email,name\na@example.com,N\x00L\nb@example.com,Andr\xe9\nc@example.com,Ren\xc3\xa9\n"
+    )
     assert [(e["line"], e["column"], e["code"]) for e in log_of(job)] == [
         (2, "name", "NUL_CHARACTER"),
         (3, "name", "ENCODING_INVALID"),
@@ -191,7 +212,16 @@ def test_the_event_form_of_a_file_name_only_stands_in(marketer):
 
 
 def test_html_and_formulas_stay_what_they_are(marketer):
-    cells = ['<script>alert("1")</script>', "=HYPERLINK(1)", "+1-2", "@SUM(1)", "-5.20", "'=x", "a\\b", "tab\tinside"]
+    cells = [
+        '<script>alert("1")</script>',
+        "=HYPERLINK(1)",
+        "+1-2",
+        "@SUM(1)",
+        "-5.20",
+        "'=x",
+        "a\\b",
+        "tab\tinside",
+    ]
     good = "\n".join(f'c{i}@example.com,"{c.replace(chr(34), chr(34) * 2)}"' for i, c in enumerate(cells))
     bad = "\n".join(f'bad{i},"{c.replace(chr(34), chr(34) * 2)}"' for i, c in enumerate(cells))
     job = run_file(marketer, f"email,note\n{good}\n{bad}\n")
@@ -203,7 +233,9 @@ def test_html_and_formulas_stay_what_they_are(marketer):
         cells[0], "'=HYPERLINK(1)", "'+1-2", "'@SUM(1)", "-5.20", "''=x", "a\\b", "tab\tinside",
     ]  # fmt: skip
     # The safe file, corrected and sent again, gives what was in the first.
-    again = run_file(marketer, safe.replace("bad", "good@example.com.x").replace("'", "'"), "signup-again.csv")
+    again = run_file(
+        marketer, safe.replace("bad", "good@example.com.x").replace("'", "'"), "signup-again.csv"
+    )
     assert again.valid_rows == 0
     fixed = "\n".join(line.replace("bad", "fixed") for line in safe.splitlines())
     fixed = re.sub(r"fixed(\d)", r"fixed\1@example.com", fixed)
@@ -214,7 +246,9 @@ def test_html_and_formulas_stay_what_they_are(marketer):
 
 
 def test_dedupe_by_partner_event_id(marketer):
-    job = run_file(marketer, "email,partner_event_id,n\na@example.com,1,x\nb@example.com,2,y\nc@example.com,1,z\n")
+    job = run_file(
+        marketer, "email,partner_event_id,n\na@example.com,1,x\nb@example.com,2,y\nc@example.com,1,z\n"
+    )
     assert (job.valid_rows, job.skipped_rows, job.invalid_rows) == (2, 1, 0)
     assert Chunk.objects.get(job=job).skipped_lines == "{[4,5)}"
     assert not Profile.objects.filter(email="c@example.com").exists()  # a skipped row changes nothing
@@ -240,7 +274,9 @@ def test_the_same_bytes_again_fail_with_the_first_job(marketer):
 
 def test_profiles_take_attributes_and_leave_before_images(marketer):
     first = run_file(marketer, "email,first_name,last_name\na@example.com,Ana,\nb@example.com,Bo,Berg\n")
-    second = run_file(marketer, "email,first_name,last_name\nA@example.com,,Alves\nb@example.com,Bo,Berg\n", "x-1.csv")
+    second = run_file(
+        marketer, "email,first_name,last_name\nA@example.com,,Alves\nb@example.com,Bo,Berg\n", "x-1.csv"
+    )
     ana = Profile.objects.get(email="a@example.com")
     assert ana.attributes == {"first_name": "Ana", "last_name": "Alves"}
     assert ana.created_by_job == first.pk
@@ -298,11 +334,18 @@ def test_dry_run_writes_nothing(marketer):
 
 
 def test_day_and_month_are_not_guessed(marketer):
-    content = "email,event_time\na@example.com,03/04/2024\nb@example.com,25/12/2024\nc@example.com,12/25/2024\n"
+    content = (
+        "email,event_time\na@example.com,03/04/2024\nb@example.com,25/12/2024\nc@example.com,12/25/2024\n"
+    )
     job = run_file(marketer, content)
     assert [(e["line"], e["code"]) for e in log_of(job)] == [(2, "DATE_AMBIGUOUS")]
-    job = run_file(marketer, content + "\n", "x-1.csv", options={"day_first": True, "time_zone": "Europe/Lisbon"})
-    assert Interaction.objects.get(created_by_job=job.pk, row_no=2).occurred_at.isoformat() == "2024-04-02T23:00:00+00:00"
+    job = run_file(
+        marketer, content + "\n", "x-1.csv", options={"day_first": True, "time_zone": "Europe/Lisbon"}
+    )
+    assert (
+        Interaction.objects.get(created_by_job=job.pk, row_no=2).occurred_at.isoformat()
+        == "2024-04-02T23:00:00+00:00"
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,12 @@ class World:
 
     def url(self, route: Route) -> str:
         key = ApiKey.objects.for_account(self.account).order_by("pk")[0]
-        sample: dict[str, Any] = {"job_id": self.job.pk, "key_id": key.pk, "uidb36": "1", "key": "set-password"}
+        sample: dict[str, Any] = {
+            "job_id": self.job.pk,
+            "key_id": key.pk,
+            "uidb36": "1",
+            "key": "set-password",
+        }
         if route.name == "api_not_found":
             return "/api/v1/nothing-here"
         return reverse(route.name, kwargs={name: sample[name] for name in route.parameters})
@@ -90,7 +95,9 @@ def seen(response: Any) -> str:
         b"".join(response.streaming_content)  # which also closes its file
     if response.status_code == 302 and response.headers["Location"].startswith("/accounts/login/?next="):
         return "sign_in"
-    return {401: "sign_in", 403: "refused", 404: "not_found", 405: "no_method"}.get(response.status_code, "in")
+    return {401: "sign_in", 403: "refused", 404: "not_found", 405: "no_method"}.get(
+        response.status_code, "in"
+    )
 
 
 @pytest.mark.parametrize("route", PAGES, ids=str)

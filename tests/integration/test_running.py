@@ -44,7 +44,9 @@ class Desk:
 
     def launch(self, **environment: str) -> subprocess.Popen[bytes]:
         # As an operator has it: without what the tests' own stores and short leases need.
-        ours = {k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_", "REDIS_", "BASE_", "JOB_"))}
+        ours = {
+            k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_", "REDIS_", "BASE_", "JOB_"))
+        }
         with self.log.open("wb") as out:
             return subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--port", str(self.port)],
@@ -112,6 +114,15 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     yield desk
     if desk.process and desk.process.poll() is None:
         desk.down(signal.SIGTERM)
+
+
+def test_long_path_gets_a_short_way_to_its_sockets(tmp_path: Path) -> None:
+    from config.embedded import socket_dir
+
+    folder = tmp_path / ("long" * 25)
+    assert len(str(socket_dir(folder))) < 80
+    assert (folder / "run").is_symlink()
+    assert socket_dir(folder) == (folder / "run").resolve()
 
 
 @pytest.fixture
@@ -210,5 +221,6 @@ def test_data_of_another_postgresql_is_refused(other: Desk) -> None:
 
 def test_unusable_settings_and_folders_get_a_sentence(other: Desk, tmp_path: Path) -> None:
     assert "The setting JOB_CHUNK_ROWS cannot be 'many'" in other.refused(JOB_CHUNK_ROWS="many")
+    assert "DATABASE_URL is not the address of a database" in other.refused(DATABASE_URL="nonsense")
     (tmp_path / "file").write_text("")
     assert "cannot be written to" in other.refused(DATA_DIR=str(tmp_path / "file" / "below"))

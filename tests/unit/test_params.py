@@ -4,7 +4,10 @@ from accounts.params import json_object
 
 
 def test_an_object_is_read():
-    assert json_object('{"delimiter": ";", "n": [1, 2.5, null, true]}') == {"delimiter": ";", "n": [1, 2.5, None, True]}
+    assert json_object('{"delimiter": ";", "n": [1, 2.5, null, true]}') == {
+        "delimiter": ";",
+        "n": [1, 2.5, None, True],
+    }
     assert json_object("  ") == {}
 
 

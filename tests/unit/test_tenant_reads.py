@@ -31,15 +31,18 @@ def tenant_models() -> set[str]:
 def unfiltered(source: str, models: set[str]) -> list[int]:
     """Lines with `Model.objects.<anything but for_account>`, or with another way round the filter."""
     found = []
-    parents = {child: node for node in ast.walk(tree := ast.parse(source)) for child in ast.iter_child_nodes(node)}
+    tree = ast.parse(source)
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in models):
+        if not (
+            isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in models
+        ):
             continue
         if node.attr in ("objects", "_default_manager", "_base_manager"):
             use = parents[node]
             if not (isinstance(use, ast.Attribute) and use.attr == "for_account"):
                 found.append(node.lineno)
-    return found
+    return sorted(found)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -78,7 +78,12 @@ class Command(BaseCommand):
 
     def _wait(self, job_id: int) -> BatchJob:
         while True:
-            job = BatchJob.objects.get_queryset().with_progress().select_related("file", "database").get(pk=job_id)
+            job = (
+                BatchJob.objects.get_queryset()
+                .with_progress()
+                .select_related("file", "database")
+                .get(pk=job_id)
+            )
             self._bar(job)
             if not job.is_active:
                 return job
