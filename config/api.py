@@ -9,7 +9,10 @@ from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOper
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.security import HttpBearer
@@ -23,7 +26,7 @@ from console.cursors import CursorError
 
 log = logging.getLogger("django.request")
 
-DESCRIPTION = _(
+DESCRIPTION = gettext_lazy(
     "Send files in and follow them. Every call needs an API key as `Authorization: Bearer bd_live_…`. "
     "Errors are RFC 9457 problem details. Lists answer `{items, next}`; send `next` back as `cursor`."
 )
@@ -39,7 +42,7 @@ class ApiKeyBearer(HttpBearer):
 api = NinjaAPI(
     title="Batchdesk",
     version="1",
-    description=DESCRIPTION,
+    description=str(DESCRIPTION),
     urls_namespace="api",
     docs_url=None,
     auth=ApiKeyBearer(),
@@ -124,7 +127,7 @@ def docs(request: HttpRequest) -> HttpResponse:
             "method": method.upper(),
             "path": path,
             "summary": operation.get("summary", ""),
-            "description": operation.get("description", ""),
+            "description": _marked(operation.get("description", "")),
             "id": operation["operationId"],
             "parameters": [_parameter(p) for p in operation.get("parameters", [])]
             + _body(operation, components),
@@ -136,16 +139,28 @@ def docs(request: HttpRequest) -> HttpResponse:
     models = [
         {
             "name": name,
-            "description": model.get("description", ""),
+            "description": _marked(model.get("description", "")),
             "fields": [
-                {"name": field, "type": _type(about), "description": about.get("description", "")}
+                {"name": field, "type": _type(about), "description": _marked(about.get("description", ""))}
                 for field, about in model.get("properties", {}).items()
             ],
         }
         for name, model in components.items()
         if name.endswith("Out") or name == "Problem"
     ]
-    return render(request, "accounts/api_docs.html", {"api": api, "operations": operations, "models": models})
+    return render(
+        request,
+        "accounts/api_docs.html",
+        {"description": _marked(str(DESCRIPTION)), "operations": operations, "models": models},
+    )
+
+
+def _marked(text: str) -> SafeString:
+    """Escaped, with what stands between backticks as code."""
+    parts = enumerate(text.split("`"))
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", p) if n % 2 else p,) for n, p in parts)
+    )
 
 
 def _parameter(parameter: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +170,7 @@ def _parameter(parameter: dict[str, Any]) -> dict[str, Any]:
         "where": parameter["in"],
         "type": _type(about),
         "required": parameter.get("required", False),
-        "description": about.get("description", "") or parameter.get("description", ""),
+        "description": _marked(about.get("description", "") or parameter.get("description", "")),
     }
 
 
@@ -173,7 +188,7 @@ def _body(operation: dict[str, Any], components: dict[str, Any]) -> list[dict[st
                     "where": "form" if "form" in media else "body",
                     "type": _type(about),
                     "required": field in model.get("required", []),
-                    "description": about.get("description", ""),
+                    "description": _marked(about.get("description", "")),
                 }
             )
     return found
