@@ -30,7 +30,17 @@ def support_actor(request: Any, account: Account) -> Actor:
     return Actor(account=account, role=Role.MANAGER, user=request.user)
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class StaffMayLook:
+    """All support staff see everything; changing people and accounts is for superusers."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return True  # the admin site itself lets in support staff only
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+
+class ReadOnlyAdmin(StaffMayLook, admin.ModelAdmin):
     """Looking only: what is shown here is made and changed by the product."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -43,7 +53,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
-class ReadOnlyInline(admin.TabularInline):
+class ReadOnlyInline(StaffMayLook, admin.TabularInline):
     extra = 0
     can_delete = False
 
@@ -54,7 +64,7 @@ class ReadOnlyInline(admin.TabularInline):
         return False
 
 
-class MembershipInline(admin.TabularInline):
+class MembershipInline(StaffMayLook, admin.TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("user", "account")
@@ -65,7 +75,7 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Account)
-class AccountAdmin(admin.ModelAdmin):
+class AccountAdmin(StaffMayLook, admin.ModelAdmin):
     list_display = ("name", "slug", "running_cap", "created_at")
     search_fields = ("name", "slug")
     readonly_fields = ("created_at",)
@@ -90,7 +100,7 @@ class UserAddForm(AdminUserCreationForm):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(StaffMayLook, DjangoUserAdmin):
     form = UserForm
     add_form = UserAddForm
     list_display = ("email", "name", "is_active", "is_staff", "last_login")

@@ -10,14 +10,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from accounts.admin import StaffMayLook
 from audience.models import Database, Interaction, Profile, Suppression
 
 
-class LookingAdmin(admin.ModelAdmin):
+class LookingAdmin(StaffMayLook, admin.ModelAdmin):
     """Nothing is listed until something is searched for: these tables hold millions of rows."""
 
     show_full_result_count = False
-    search_help = _("Exact.")
     ordering = ("-pk",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -40,7 +40,7 @@ class LookingAdmin(admin.ModelAdmin):
 
 
 @admin.register(Database)
-class DatabaseAdmin(admin.ModelAdmin):
+class DatabaseAdmin(StaffMayLook, admin.ModelAdmin):
     list_display = ("name", "slug", "account", "created_at")
     list_select_related = ("account",)
     search_fields = ("name", "slug", "account__name")

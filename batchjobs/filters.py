@@ -1,4 +1,4 @@
-"""The list of batch jobs: what can be searched and filtered, and by what it is sorted. For the page and the API."""
+"""The list of batch jobs: its search, filters and sorts. For the page and the API."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class BatchJobFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def name_contains(self, queryset: QuerySet[BatchJob], _field: str, value: str) -> QuerySet[Any]:
-        # lower() on both sides is what the trigram index on lower(name) serves; % and _ are escaped by Django.
+        # lower() on both sides is what the trigram index serves; % and _ are escaped by Django.
         return queryset.alias(name_lower=Lower("name")).filter(name_lower__contains=Lower(Value(value)))

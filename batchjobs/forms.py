@@ -42,7 +42,7 @@ class BatchJobForm(forms.Form):
 
     file = forms.FileField(
         label=gettext_lazy("File"),
-        allow_empty_file=True,  # the job then fails with its sentence, and the history shows that it was tried
+        allow_empty_file=True,  # the job fails with its sentence, and the history shows it
         max_length=255,
         error_messages={"required": gettext_lazy("Choose the file to bring in.")},
     )
@@ -68,15 +68,15 @@ class BatchJobForm(forms.Form):
     delimiter = forms.ChoiceField(label=gettext_lazy("Columns are separated by"), choices=DELIMITERS, required=False)
     encoding = forms.ChoiceField(label=gettext_lazy("Encoding"), choices=ENCODINGS, required=False)
     time_zone = forms.ChoiceField(
-        label=gettext_lazy("Time zone"), help_text=gettext_lazy("Of times that do not say theirs."), required=False
+        label=gettext_lazy("Time zone"),
+        help_text=gettext_lazy("Of times that do not say theirs."),
+        required=False,
     )
-    day_first = forms.ChoiceField(
-        label=gettext_lazy("Dates such as 03/04/2024"), choices=DAY_FIRST, required=False
-    )
+    day_first = forms.ChoiceField(label=gettext_lazy("Dates such as 03/04/2024"), choices=DAY_FIRST, required=False)
     dry_run = forms.BooleanField(label=gettext_lazy("Check only: nothing is written"), required=False)
 
-    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
-        super().__init__(*args, initial={"time_zone": user.time_zone}, auto_id="job-%s", **kwargs)
+    def __init__(self, data: Any = None, files: Any = None, *, user: User) -> None:
+        super().__init__(data, files, initial={"time_zone": user.time_zone}, auto_id="job-%s")
         zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
         if user.time_zone not in dict(zones):
             zones.insert(0, (user.time_zone, user.time_zone))
@@ -101,9 +101,7 @@ class BatchJobForm(forms.Form):
     @property
     def options(self) -> dict[str, Any]:
         data = self.cleaned_data
-        options: dict[str, Any] = {
-            key: data[key] for key in ("delimiter", "encoding", "time_zone") if data.get(key)
-        }
+        options: dict[str, Any] = {key: data[key] for key in ("delimiter", "encoding", "time_zone") if data.get(key)}
         if data.get("day_first"):
             options["day_first"] = data["day_first"] == "true"
         return options

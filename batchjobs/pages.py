@@ -132,7 +132,10 @@ def _chips(path: str, params: QueryDict, q: str, chosen: list[str]) -> list[Chip
     for value in chosen:
         others = [other for other in chosen if other != value]
         chips.append(
-            Chip(_("Status: %(status)s") % {"status": Status(value).label}, url_with(path, params, status=others, **page))
+            Chip(
+                _("Status: %(status)s") % {"status": Status(value).label},
+                url_with(path, params, status=others, **page),
+            )
         )
     return chips
 

@@ -228,10 +228,18 @@ class JobView:
 
     @classmethod
     def of(cls, job: BatchJob, *, by: Actor, now: dt.datetime | None = None) -> JobView:
-        """At most five queries, whatever the number of chunks: the ledger, samples, requests and the queue."""
+        """At most five queries, whatever the number of chunks: ledger, samples, requests, queue."""
         chunks = list(
             job.chunks.order_by("n").only(
-                "job", "n", "valid", "skipped", "invalid", "new_profiles", "changed_profiles", "groups", "committed_at"
+                "job",
+                "n",
+                "valid",
+                "skipped",
+                "invalid",
+                "new_profiles",
+                "changed_profiles",
+                "groups",
+                "committed_at",
             )
         )
         samples: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """The Batch jobs page: the list, and drawers over it. Who may is accounts/routes.py.
 
-A drawer's URL is a page of its own: HTMX gets the drawer, everybody else the list with the drawer open in it. Its
-query string is the list's, so that closing leads back to the same rows.
+A drawer's URL is a page of its own: HTMX gets the drawer, everybody else the list with the drawer open in it.
+Its query string is the list's, so that closing leads back to the same rows.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def batchjob_run_anyway(request: Request, job_id: int) -> HttpResponse:
 
 @require_GET
 def batchjob_live(request: Request) -> HttpResponseBase:
-    """One poll for all that is active on the page: the rows `job`, and the drawer `open`. Swapped out of band."""
+    """One poll for all that is active on the page: the rows `job`, the drawer `open`. Swapped out of band."""
     row_ids, open_id = live_job_ids(request.GET)
     mine = BatchJob.objects.for_account(request.actor.account)
     now = timezone.now()

@@ -23,11 +23,11 @@ def filesize(size: int | None) -> str:
     if size < 1000:
         return ngettext("%(n)s byte", "%(n)s bytes", size).replace(" ", "\u00a0") % {"n": size}
     amount = float(size)
-    unit = "kB"
-    for unit in ("KB", "MB", "GB", "TB"):  # noqa: B007
+    units = iter(("KB", "MB", "GB", "TB"))
+    unit = ""
+    while unit != "TB" and (amount >= 999.5 or not unit):
         amount /= 1000
-        if amount < 999.5:
-            break
+        unit = next(units)
     digits = 1 if amount < 99.95 and unit != "KB" else 0
     return f"{formats.number_format(round(amount, digits), digits, use_l10n=True, force_grouping=True)}\u00a0{unit}"
 

@@ -9,13 +9,13 @@ from django_htmx.http import HttpResponseClientRedirect
 
 
 def wants_fragment(request: HttpRequest, target: str) -> bool:
-    """Whether HTMX will put the answer into the element `target`. Going back in the history asks for a page."""
+    """Whether HTMX puts the answer into the element `target`. Going back in the history asks for a page."""
     htmx: Any = request.htmx  # type: ignore[attr-defined]
     return bool(htmx) and not htmx.history_restore_request and htmx.target == target
 
 
 def go_to(request: HttpRequest, url: str) -> HttpResponse:
-    """A redirect after a POST: 303 for a browser, HX-Redirect for HTMX (which would follow a 303 into a fragment)."""
+    """A redirect after a POST: 303, or HX-Redirect for HTMX, which would follow a 303 into a fragment."""
     if request.htmx:  # type: ignore[attr-defined]
         return HttpResponseClientRedirect(url)
     response = HttpResponseRedirect(url)

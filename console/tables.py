@@ -1,7 +1,7 @@
 """A list as a page shows it: sorted, in keyset pages, its state in the URL.
 
-Keyset pages ask for the rows beyond a row that is known (`after`, `before`), not for the rows from number n on: as
-quick on page 9,000 as on the first, and no row is shown twice when others arrive.
+Keyset pages ask for the rows beyond a row that is known (`after`, `before`), not for the rows from number n on:
+as quick on page 9,000 as on the first, and no row is shown twice when others arrive.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Table(Generic[M]):
         return asked if asked.removeprefix("-") in self.sorts else self.default
 
     def page(self, queryset: QuerySet[M], params: QueryDict) -> Page[M]:
-        """The page that the URL asks for. A cursor that is damaged or of another sort shows the first page."""
+        """The page that the URL asks for; the first one if its cursor is damaged or of another sort."""
         sort = self.sort_of(params)
         if (before := self._cursor(params.get("before") or "", sort)) and (
             page := self._page_before(queryset, sort, before)
@@ -84,7 +84,7 @@ class Table(Generic[M]):
     def neighbours(
         self, queryset: QuerySet[M], params: QueryDict, row: M, *, everything: QuerySet[M]
     ) -> tuple[M | None, M | None]:
-        """The rows before and after `row` in the order of the list, be it in the list or not. Three queries."""
+        """The rows before and after `row` in the order of the list, be it in it or not. Three queries."""
         sort = self.sort_of(params)
         # The row's own value of the sort is needed; it may be an expression that only the database knows.
         found = self._ordered(everything.filter(pk=row.pk), sort).values("sort_value").first()
@@ -94,7 +94,7 @@ class Table(Generic[M]):
         return self._slice(queryset, sort, at, backwards=True).first(), self._slice(queryset, sort, at).first()
 
     def headers(self, path: str, params: QueryDict) -> dict[str, Header]:
-        """A heading a column: a new sort starts on the first page, a click on the current one turns it around."""
+        """A heading a column: a new sort starts on the first page, the current one is turned around."""
         current = self.sort_of(params)
         headers = {}
         for key, sort in self.sorts.items():
@@ -104,7 +104,8 @@ class Table(Generic[M]):
             state = ("descending" if current.startswith("-") else "ascending") if mine else ""
             target = turned if mine else first
             headers[key] = Header(
-                url_with(path, params, sort="" if target == self.default else target, after="", before=""), state
+                url_with(path, params, sort="" if target == self.default else target, after="", before=""),
+                state,
             )
         return headers
 
@@ -116,10 +117,10 @@ class Table(Generic[M]):
         return Page(rows, sort, newer=self._token(rows[0], sort), older=self._token(rows[-1], sort))
 
     def _ordered(self, queryset: QuerySet[M], sort: str, *, backwards: bool = False) -> QuerySet[M]:
-        queryset = queryset.annotate(sort_value=self.sorts[sort.removeprefix("-")].expression)
+        sorted_by = queryset.annotate(sort_value=self.sorts[sort.removeprefix("-")].expression)
         descending = sort.startswith("-") != backwards
         value, pk = F("sort_value"), F("pk")
-        return queryset.order_by(*((value.desc(), pk.desc()) if descending else (value.asc(), pk.asc())))
+        return sorted_by.order_by(*((value.desc(), pk.desc()) if descending else (value.asc(), pk.asc())))
 
     def _slice(
         self, queryset: QuerySet[M], sort: str, cursor: tuple[Any, int] | None, *, backwards: bool = False

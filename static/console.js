@@ -48,7 +48,7 @@
     const form = dialog.querySelector("form[data-dirty]");
     if (form && !confirm(text("Unsaved"))) return;
     form?.removeAttribute("data-dirty");
-    if (form?.hasAttribute("data-upload")) form.dispatchEvent(new Event("htmx:abort"));
+    if (form?.hasAttribute("data-upload")) htmx.trigger(form, "htmx:abort");
     dialog.close();
     if (!dialog.matches(".drawer") || !href) { placeToasts(); return; }
     const back = document.getElementById(dialog.dataset.return) || document.querySelector("#results .stretched, main");
@@ -147,7 +147,6 @@
     const tooLarge = file && file.size > Number(input.dataset.maxBytes);
     input.setCustomValidity(tooLarge ? input.dataset.textTooLarge : "");
     error.hidden = !tooLarge;
-    error.querySelector("span").textContent = tooLarge ? input.dataset.textTooLarge : "";
     const name = form.elements.name;
     if (file && (!name.value || name.dataset.fromFile === name.value)) {
       name.value = name.dataset.fromFile = file.name.replace(/\.(csv|psv|tsv|txt)$/i, "").slice(0, 200);
@@ -180,7 +179,7 @@
       said.dataset.textOf.replace("%1", bytes(Math.min(loaded, size))).replace("%2", bytes(size));
     if (loaded === total) { said.textContent = said.dataset.textChecking; said.hidden = false; }
   });
-  on("click", "[data-upload-stop]", (event, button) => button.form.dispatchEvent(new Event("htmx:abort")));
+  on("click", "[data-upload-stop]", (event, button) => htmx.trigger(button.form, "htmx:abort"));
   on("htmx:xhr:abort", "form[data-upload]", (event, form) => {
     const { said } = upload(form);
     said.textContent = said.dataset.textStopped;

@@ -19,12 +19,8 @@ HEADER = ["email", "event_name", "event_time", "partner_event_id", "first_name",
 
 def make_file(account: Account, *, name: str = "loyalty_members.csv", size: int = 4_100_000) -> SourceFile:
     """A file of the library. Its bytes are few whatever its `size` says."""
-    stored = default_storage.save(
-        f"sources/{account.pk}/{name}", ContentFile(",".join(HEADER).encode() + b"\n")
-    )
-    return SourceFile.objects.create(
-        account=account, name=name, stored_as=stored, size=size, sha256="9be017d4" * 8
-    )
+    stored = default_storage.save(f"sources/{account.pk}/{name}", ContentFile(",".join(HEADER).encode() + b"\n"))
+    return SourceFile.objects.create(account=account, name=name, stored_as=stored, size=size, sha256="9be017d4" * 8)
 
 
 def make_job(
@@ -82,9 +78,7 @@ def make_job(
         next_chunk=chunks,
         next_offset=int(size * read) if chunks else 0,
         queue=Queue.SHORT,
-        reader_state={"header": HEADER, "delimiter": ",", "encoding": "utf-8", "quoted": True}
-        if chunks
-        else {},
+        reader_state={"header": HEADER, "delimiter": ",", "encoding": "utf-8", "quoted": True} if chunks else {},
         **fields,
     )
     if status == Status.EXPIRED:

@@ -1,4 +1,4 @@
-"""Checks of single values, shared by the record types. Each answers the clean value, or a problem's code."""
+"""Checks of single values, shared by the record types."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from zoneinfo import ZoneInfo
 from django.core.validators import EmailValidator
 
 # What nearly all addresses look like; what does not match is left to Django's validator.
-_PLAIN = re.compile(r"[a-z0-9_%+-]+(?:\.[a-z0-9_%+-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}").fullmatch
+_PLAIN = re.compile(
+    r"[a-z0-9_%+-]+(?:\.[a-z0-9_%+-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+).fullmatch
 _django = EmailValidator(allowlist=[])
 EMAIL_MAX = 254  # RFC 5321: 256 octets of a path, less the angle brackets
 
 
-def email(value: str) -> str | None:
-    """The address in lower case, or None. `value` is stripped and in lower case already."""
+def email(value: str) -> str:
+    """`value`, which is stripped and in lower case, if it is an address; else ""."""
     if _PLAIN(value) and len(value) <= EMAIL_MAX and value.find("@") <= 64:
         return value
     # Django's own rules, without its exception: each would keep a whole block of rows alive until the next
     # garbage collection.
     user, at, domain = value.rpartition("@")
     if not at or len(value) > EMAIL_MAX or not _django.user_regex.match(user):
-        return None
-    return value if _django.validate_domain_part(domain) else None
+        return ""
+    return value if _django.validate_domain_part(domain) else ""
 
 
 class DateAmbiguousError(ValueError):

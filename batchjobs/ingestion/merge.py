@@ -10,6 +10,13 @@ from psycopg.types.json import Jsonb
 
 from batchjobs.kernel import LeaseLostError, StopRequestedError
 
+# The stage is small and has no statistics, and a fresh audience has none either. Left to itself the planner then
+# compares everything with everything; the indexes of the audience are right at any size.
+PLANS = """
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
+"""
 STAGE = """
     CREATE TEMP TABLE stage (
         row_no bigint, email text COLLATE "C", partner_user_id text COLLATE "C", kind text, occurred_at timestamptz,

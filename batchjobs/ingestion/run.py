@@ -226,4 +226,3 @@ def _judge(job: BatchJob) -> None:
     if unreadable * 2 > invalid:
         raise FileFailureError("ENCODING_UNKNOWN")
     raise FileFailureError("NO_VALID_ROWS", count=f"{invalid:,}")
-

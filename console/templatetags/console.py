@@ -9,7 +9,7 @@ from typing import Any
 from django import template
 from django.forms import BoundField
 from django.template import Context
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -19,12 +19,10 @@ from console.registry import registered
 
 register = template.Library()
 
-for _format in (formats.number, formats.filesize, formats.clock, formats.span, formats.time_left):
-    register.filter(_format.__name__, _format)
-for _format in (formats.moment, formats.exact, formats.day):
-    register.filter(_format.__name__, _format)
+for _name in ("number", "filesize", "clock", "span", "time_left", "moment", "exact", "day"):
+    register.filter(_name, getattr(formats, _name))
 
-# Status values, of whatever app, and how they look: (tone, icon). Each has its own icon, so colour is never alone.
+# Status values, of whatever app, and how they look: (tone, icon). Colour is never alone.
 LOOKS: dict[str, tuple[str, str]] = {
     "pending": ("ghost", "pending"),
     "in_progress": ("info", "spin"),
@@ -73,7 +71,8 @@ def split_bar(valid: int, invalid: int, skipped: int = 0) -> SafeString:
     good = max(100 - bad - rest, 0.0)
     return format_html(
         '<svg class="split" aria-hidden="true"><rect class="rest" width="100%" height="100%"/>'
-        '<rect class="ok" width="{}%" height="100%"/><rect class="bad" x="{}%" width="{}%" height="100%"/></svg>',
+        '<rect class="ok" width="{}%" height="100%"/>'
+        '<rect class="bad" x="{}%" width="{}%" height="100%"/></svg>',
         f"{good:.2f}",
         f"{100 - bad:.2f}",
         f"{bad:.2f}",
@@ -88,7 +87,7 @@ class Bar:
 
 @register.simple_tag
 def bars(values: Sequence[Bar], label: str, slots: int = 16, height: int = 64) -> SafeString:
-    """A small bar chart. x in percent and y in pixels, so that nothing is scaled; at least `slots` wide columns."""
+    """A small bar chart: x in percent and y in pixels, so that nothing is scaled; room for `slots` bars."""
     top = max((bar.value for bar in values), default=0) or 1
     width = 100 / max(len(values), slots)
     drawn = format_html_join(
@@ -120,20 +119,19 @@ def bars(values: Sequence[Bar], label: str, slots: int = 16, height: int = 64) -
 
 
 @register.inclusion_tag("_components/nav_link.html", takes_context=True)
-def nav_link(context: Context, url_name: str, icon_name: str, word: str, key: str = "") -> dict[str, Any]:
-    """A link of the sidebar. It is current on every page whose URL name begins like its own (`batchjob_…`)."""
+def nav_link(
+    context: Context, url_name: str, icon_name: str, word: str, *, key: str = "", permission: str = ""
+) -> dict[str, Any]:
+    """A link of the sidebar, current on pages whose URL name begins alike; left out without `permission`."""
     request = context["request"]
     match = getattr(request, "resolver_match", None)
     family = url_name.rpartition("_")[0] + "_"
-    try:
-        href = reverse(url_name)
-    except NoReverseMatch:
-        href = ""
     actor = context.get("actor")
+    allowed = not permission or (actor is not None and actor.can(permission))
     count = registered("NAV_COUNTS").get(url_name)
     return {
         "url_name": url_name,
-        "href": href,
+        "href": reverse(url_name) if allowed else "",
         "icon_name": icon_name,
         "word": word,
         "key": key,
@@ -145,7 +143,7 @@ def nav_link(context: Context, url_name: str, icon_name: str, word: str, key: st
 
 @register.simple_tag
 def control(field: BoundField, **attributes: Any) -> SafeString:
-    """A form's input with its class and what ties it to its hint and error (ids as in _components/field.html)."""
+    """A form's input with its class, tied to its hint and error (ids as in _components/field.html)."""
     attrs: dict[str, Any] = {"class": "input"}
     attrs |= {name.replace("_", "-"): value for name, value in attributes.items()}
     described = [f"{field.auto_id}-{part}" for part in ("hint", "error") if part != "error" or field.errors]

@@ -104,7 +104,7 @@ def test_filter_sort_and_chips(open_page: OpenPage, account: Account) -> None:
     make_job(account, name="Alpha")
     make_job(account, Status.FAILED, name="Beta", valid=0, chunks=0)
     page = open_page(LIST)
-    page.get_by_text("Status", exact=True).first.click()
+    page.locator("details[data-multi] > summary").click()
     page.get_by_role("checkbox", name=re.compile("Failed")).check()
     expect(page.locator("tbody tr")).to_have_count(1)
     page.wait_for_url(f"**{LIST}?status=failed")
@@ -259,6 +259,9 @@ def test_sign_in(open_page: OpenPage, person: Any) -> None:
 def test_server_that_does_not_answer_says_so(open_page: OpenPage, account: Account) -> None:
     make_job(account, name="First")
     page = open_page(LIST)
-    page.route("**/batch-jobs/*/", lambda route: route.fulfill(status=200, body="<!doctype html><title>Proxy</title>Sign in here"))
+    page.route(
+        "**/batch-jobs/*/",
+        lambda route: route.fulfill(status=200, body="<!doctype html><title>Proxy</title>Sign in here"),
+    )
     page.get_by_role("link", name="First").click()
     expect(page).to_have_title("Proxy")  # a whole page is never put into the drawer

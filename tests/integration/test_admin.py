@@ -182,8 +182,15 @@ def test_people_are_added_and_changed(client: Client, account: Account):
     assert account.memberships.get().user.name == "Renamed"
 
 
-def test_staff_who_are_no_superusers_see_only_what_they_may():
+def test_staff_look_and_superusers_change(account: Account):
     client = Client()
-    client.force_login(make_user(is_staff=True))
-    assert client.get("/admin/").status_code == 200
-    assert client.get(JOBS).status_code == 403
+    person = make_user(is_staff=True)
+    client.force_login(person)
+    job = make_job(account)
+    for path in ("/admin/", JOBS, f"{JOBS}{job.pk}/change/", f"/admin/accounts/user/{person.pk}/change/"):
+        assert client.get(path).status_code == 200, path
+    assert do(client, JOBS, "cancel", job) == ["1: Canceling is asked for."]
+    assert client.post(f"/admin/accounts/user/{person.pk}/change/", {"is_superuser": "on"}).status_code == 403
+    assert client.post(f"/admin/accounts/user/{person.pk}/password/", {}).status_code == 403
+    assert client.post(f"/admin/accounts/account/{account.pk}/change/", {"name": "x"}).status_code == 403
+    assert client.get("/admin/accounts/user/add/").status_code == 403

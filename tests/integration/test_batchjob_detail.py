@@ -46,7 +46,7 @@ def test_one_url_is_page_and_fragment(marta: Client, marketer: Actor) -> None:
     job = make_job(marketer.account, name="November")
     page = marta.get(f"/batch-jobs/{job.pk}/").content.decode()
     assert "<!doctype" in page
-    assert page.count("<dialog class=\"drawer\"") == 1
+    assert page.count('<dialog class="drawer"') == 1
     assert f'id="job-{job.pk}" aria-current="true"' in page
     assert "<!doctype" not in drawer(marta, job)
 
@@ -169,6 +169,8 @@ class TestLive:
         job = make_job(marketer.account)
         assert "data-live-poll" not in marta.get("/batch-jobs/live/", {"job": job.pk}).content.decode()
 
-    @pytest.mark.parametrize("query", ["job=x&open=y", "job=99999999999999999999999999", "open=%00", "job=-1", "open=²"])
+    @pytest.mark.parametrize(
+        "query", ["job=x&open=y", "job=99999999999999999999999999", "open=%00", "job=-1", "open=²"]
+    )
     def test_wrong_ids_are_left_out(self, query: str, marta: Client) -> None:
         assert marta.get(f"/batch-jobs/live/?{query}").status_code == 200

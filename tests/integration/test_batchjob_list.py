@@ -108,7 +108,9 @@ def test_nothing_found(marta: Client, marketer: Actor) -> None:
     assert "<script>alert" not in html
 
 
-@pytest.mark.parametrize("sort", ["", "created", "name", "-name", "type", "-type", "valid", "-valid", "rejected", "-rejected"])
+@pytest.mark.parametrize(
+    "sort", ["", "created", "name", "-name", "type", "-type", "valid", "-valid", "rejected", "-rejected"]
+)
 def test_pages_show_every_job_once(sort: str, marta: Client, marketer: Actor) -> None:
     statuses = [Status.DONE, Status.PENDING, Status.IN_PROGRESS]
     for n in range(60):
@@ -189,7 +191,13 @@ def test_page_polls_only_while_something_is_active(marta: Client, marketer: Acto
 
 
 def test_what_people_enter_is_escaped(marta: Client, marketer: Actor) -> None:
-    make_job(marketer.account, Status.CANCELED, name="<script>alert(1)</script>", canceled_by="<b>x</b>", file_name="<i>.csv")
+    make_job(
+        marketer.account,
+        Status.CANCELED,
+        name="<script>alert(1)</script>",
+        canceled_by="<b>x</b>",
+        file_name="<i>.csv",
+    )
     html = get(marta)
     assert "<script>alert" not in html
     assert "<b>x" not in html
@@ -199,7 +207,8 @@ def test_what_people_enter_is_escaped(marta: Client, marketer: Actor) -> None:
 def test_times_are_in_the_persons_zone(marta: Client, marketer: Actor) -> None:
     job = make_job(marketer.account, age=dt.timedelta(days=40))
     BatchJob.objects.filter(pk=job.pk).update(
-        created_at=dt.datetime(2026, 1, 1, 22, tzinfo=dt.UTC), started_at=dt.datetime(2026, 1, 1, 22, tzinfo=dt.UTC)
+        created_at=dt.datetime(2026, 1, 1, 22, tzinfo=dt.UTC),
+        started_at=dt.datetime(2026, 1, 1, 22, tzinfo=dt.UTC),
     )
     assert marketer.user is not None
     marketer.user.time_zone = "Asia/Tokyo"

@@ -36,11 +36,24 @@ def test_progress_never_passes_the_end() -> None:
 
 
 def test_groups_of_all_chunks_are_one_list() -> None:
-    first = {"code": "EMAIL_INVALID", "column": "email", "count": 2, "examples": [{"line": n, "value": "x"} for n in (2, 3)]}
-    more = {"code": "EMAIL_INVALID", "column": "email", "count": 5, "examples": [{"line": n, "value": "y" * 500} for n in (9, 10)]}
+    first = {
+        "code": "EMAIL_INVALID",
+        "column": "email",
+        "count": 2,
+        "examples": [{"line": n, "value": "x"} for n in (2, 3)],
+    }
+    more = {
+        "code": "EMAIL_INVALID",
+        "column": "email",
+        "count": 5,
+        "examples": [{"line": n, "value": "y" * 500} for n in (9, 10)],
+    }
     other = {"code": "FROM_THE_FUTURE", "column": None, "count": 6, "examples": []}
     groups = merge_groups([chunk(1, 1, [first]), chunk(1, 2, [more, other])])
-    assert [(g.code, g.column, g.count) for g in groups] == [("EMAIL_INVALID", "email", 7), ("FROM_THE_FUTURE", "", 6)]
+    assert [(g.code, g.column, g.count) for g in groups] == [
+        ("EMAIL_INVALID", "email", 7),
+        ("FROM_THE_FUTURE", "", 6),
+    ]
     assert [e["line"] for e in groups[0].examples] == [2, 3, 9]
     assert len(groups[0].examples[2]["value"]) == 81
     assert groups[1].title == "FROM_THE_FUTURE"
@@ -50,7 +63,10 @@ def test_sample_marks_the_cell_at_fault() -> None:
     sample = {
         "line": 7,
         "cells": ["=1+1", "<script>"],
-        "errors": [{"code": "EMAIL_INVALID", "column": " Email "}, {"code": "NEW", "column": "gone", "message": "m"}],
+        "errors": [
+            {"code": "EMAIL_INVALID", "column": " Email "},
+            {"code": "NEW", "column": "gone", "message": "m"},
+        ],
     }
     (row,) = sample_rows(["email", "name", "city"], [sample])
     assert [bool(cell.wrong) for cell in row.cells] == [True, False, False]
