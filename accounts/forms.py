@@ -35,9 +35,7 @@ class ApiKeyForm(forms.Form):
 @cache
 def zone_names() -> list[str]:
     """The IANA zones people choose from: regions and UTC, without abbreviations that are no places."""
-    return sorted(
-        zone for zone in available_timezones() if zone == "UTC" or ("/" in zone and zone[:4] != "Etc/")
-    )
+    return sorted(zone for zone in available_timezones() if zone == "UTC" or ("/" in zone and zone[:4] != "Etc/"))
 
 
 class ProfileForm(forms.Form):

@@ -16,9 +16,7 @@ def is_api(request: HttpRequest) -> bool:
     return request.path_info.startswith(API_PREFIX)
 
 
-def problem_response(
-    status: int, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
-) -> JsonResponse:
+def problem_response(status: int, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> JsonResponse:
     """A problem without a type of its own: `type` is about:blank, `title` the status' name (RFC 9457, 4.2.1).
 
     `extra` are further members, for example `errors`: [{"field", "message"}].

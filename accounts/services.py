@@ -35,9 +35,7 @@ class RoleTooHighError(Exception):
 
 def audit(*, by: Actor, action: str, target: str = "", data: dict[str, Any] | None = None) -> None:
     """Adds a line to the audit log, in the caller's transaction."""
-    AuditEvent.objects.create(
-        account=by.account, actor=str(by), action=action, target=target[:254], data=data or {}
-    )
+    AuditEvent.objects.create(account=by.account, actor=str(by), action=action, target=target[:254], data=data or {})
 
 
 def roles_grantable(*, by: Actor) -> list[Role]:
@@ -100,9 +98,7 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def account_create(
-    *, name: str, slug: str = "", manager: User | None = None, by: User | None = None
-) -> Account:
+def account_create(*, name: str, slug: str = "", manager: User | None = None, by: User | None = None) -> Account:
     """A new tenant, with its first manager if one is given. `by` is a support person; None: the product."""
     with transaction.atomic():
         account = Account.objects.create(name=name.strip(), slug=slug or _free_slug(name))
@@ -124,9 +120,7 @@ def membership_add(*, by: Actor, user: User, role: str) -> Membership:
     """Lets `user` work in the account of `by`, or changes their role there. Raises RoleTooHighError."""
     _refuse_higher(by, role)
     with transaction.atomic():
-        membership, made = Membership.objects.get_or_create(
-            account=by.account, user=user, defaults={"role": role}
-        )
+        membership, made = Membership.objects.get_or_create(account=by.account, user=user, defaults={"role": role})
         if made or membership.role != role:
             membership.role = role
             membership.save(update_fields=["role"])
@@ -137,9 +131,7 @@ def membership_add(*, by: Actor, user: User, role: str) -> Membership:
 
 def memberships_of(*, user: User) -> list[Membership]:
     """Where the person works, with the accounts, by name."""
-    return list(
-        Membership.objects.filter(user=user).select_related("account").order_by("account__name", "pk")
-    )
+    return list(Membership.objects.filter(user=user).select_related("account").order_by("account__name", "pk"))
 
 
 def account_switch(*, user: User, account_id: int) -> Account:

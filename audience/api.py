@@ -95,15 +95,11 @@ class InteractionFilters(Schema):
     cursor: str = Field("", max_length=2000, description="`next` of the page before")
 
 
-@router.get(
-    "/interactions", url_name="interactions", response={200: InteractionListOut, REFUSED: AudienceProblem}
-)
+@router.get("/interactions", url_name="interactions", response={200: InteractionListOut, REFUSED: AudienceProblem})
 def interaction_list(request: HttpRequest, filters: Query[InteractionFilters]) -> dict[str, Any]:
     """What a person did, oldest first."""
     if not filters.email and filters.profile_id is None:
-        raise ValidationError(
-            [{"loc": ("query", "email"), "msg": _("Give an e-mail address or a profile_id.")}]
-        )
+        raise ValidationError([{"loc": ("query", "email"), "msg": _("Give an e-mail address or a profile_id.")}])
     account = request.actor.account  # type: ignore[attr-defined]
     people = profiles_found(account=account, email=filters.email, profile_id=filters.profile_id)
     start = None
@@ -112,9 +108,7 @@ def interaction_list(request: HttpRequest, filters: Query[InteractionFilters]) -
         if sort != SORT:
             raise CursorError
         start = (time_of(value), pk)
-    page = interactions_of(
-        account=account, profiles=people, kind=filters.kind, after=start, limit=filters.limit + 1
-    )
+    page = interactions_of(account=account, profiles=people, kind=filters.kind, after=start, limit=filters.limit + 1)
     more = len(page) > filters.limit
     page = page[: filters.limit]
     emails = {profile.pk: profile.email for profile in people}

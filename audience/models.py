@@ -129,9 +129,7 @@ class Suppression(models.Model):
     class Meta:
         verbose_name = _("suppression")
         verbose_name_plural = _("suppressions")
-        constraints = [
-            models.UniqueConstraint(fields=["database", "channel", "email_sha256"], name="suppression_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["database", "channel", "email_sha256"], name="suppression_once")]
 
     def __str__(self) -> str:
         return f"{self.channel} {self.email_sha256[:12]}"

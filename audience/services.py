@@ -14,9 +14,7 @@ def database_default(*, account: Account) -> Database:
     """The account's first database, made when it is first needed."""
     found = Database.objects.for_account(account).order_by("pk").first()
     if found is None:
-        found, _made = Database.objects.get_or_create(
-            account=account, slug="main", defaults={"name": "Audience"}
-        )
+        found, _made = Database.objects.get_or_create(account=account, slug="main", defaults={"name": "Audience"})
     database: Database = found
     return database
 

@@ -147,9 +147,7 @@ class BatchJobAdmin(ReadOnlyAdmin):
     def give_up(self, request: HttpRequest, jobs: QuerySet[BatchJob]) -> None:
         self._each(request, jobs, services.batchjob_give_up, _t("Giving up is asked for."))
 
-    def _each(
-        self, request: HttpRequest, jobs: QuerySet[BatchJob], act: Callable[..., Any], done: str
-    ) -> None:
+    def _each(self, request: HttpRequest, jobs: QuerySet[BatchJob], act: Callable[..., Any], done: str) -> None:
         good = 0
         for job in jobs.select_related("account"):
             try:

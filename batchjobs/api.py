@@ -74,9 +74,7 @@ class JobOut(Schema):
     file: FileOut | None
     failure: FailureOut | None
     duplicate_of: int | None = Field(description="The job that ran the same bytes before")
-    links: dict[str, str] = Field(
-        description="self, source, error_log, rejected_rows, cancel: those that work now"
-    )
+    links: dict[str, str] = Field(description="self, source, error_log, rejected_rows, cancel: those that work now")
 
 
 class JobListOut(Schema):
@@ -120,9 +118,7 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
         "event_names": list(job.event_names) or ([job.event_name] if job.event_name else []),
         "progress": _progress(job),
         "rows_per_second": _speed(job, total, now or timezone.now()),
-        "file": {"name": job.file.name, "size": job.file.size, "sha256": job.file.sha256}
-        if job.file
-        else None,
+        "file": {"name": job.file.name, "size": job.file.size, "sha256": job.file.sha256} if job.file else None,
         "failure": _failure(job),
         "duplicate_of": job.duplicate_of_id,
         "links": _links(job),
@@ -204,9 +200,7 @@ def _sort(value: str) -> str:
 
 class JobFilters(Schema):
     q: Text = Field("", max_length=200, description="Part of the name")
-    status: Annotated[list[str], AfterValidator(_statuses)] = Field(
-        [], description="Several, or comma separated"
-    )
+    status: Annotated[list[str], AfterValidator(_statuses)] = Field([], description="Several, or comma separated")
     type: Annotated[str, AfterValidator(_type)] = ""
     sort: Annotated[str, AfterValidator(_sort)] = Field("-created_at", description=", ".join(SORTS))
     limit: int = Field(50, ge=1, le=200)
@@ -256,17 +250,13 @@ class JobIn(Schema):
     dry_run: bool = Field(False, description="Validates and reports without writing")
 
 
-@router.post(
-    "", url_name="batch_jobs", response={201: JobOut, frozenset({400, 401, 403, 409, 413, 422}): Problem}
-)
+@router.post("", url_name="batch_jobs", response={201: JobOut, frozenset({400, 401, 403, 409, 413, 422}): Problem})
 def batch_job_create(
     request: Any,
     response: HttpResponse,
     form: Form[JobIn],
     file: File[UploadedFile],
-    idempotency_key: Annotated[
-        str, Header(alias="Idempotency-Key", pattern=r"^[ -~]*$", max_length=255)
-    ] = "",
+    idempotency_key: Annotated[str, Header(alias="Idempotency-Key", pattern=r"^[ -~]*$", max_length=255)] = "",
 ) -> Answer:
     """Takes a file in as a batch job.
 
@@ -278,13 +268,9 @@ def batch_job_create(
             _("The file is larger than the %(limit)s bytes allowed.") % {"limit": settings.UPLOAD_MAX_BYTES},
         )
     account = request.actor.account
-    database = (
-        Database.objects.for_account(account).filter(slug=form.database).first() if form.database else None
-    )
+    database = Database.objects.for_account(account).filter(slug=form.database).first() if form.database else None
     if form.database and database is None:
-        raise services.JobRefusedError(
-            "database", _("There is no database “%(slug)s”.") % {"slug": form.database}
-        )
+        raise services.JobRefusedError("database", _("There is no database “%(slug)s”.") % {"slug": form.database})
     try:
         options = json_object(form.options)
     except ValueError as error:
@@ -312,9 +298,7 @@ def batch_job_read(request: HttpRequest, job_id: int) -> dict[str, Any]:
     return job_to_json(_job(request, job_id))
 
 
-@router.post(
-    "/{int:job_id}/cancel", url_name="batch_job_cancel", response={200: JobOut, REFUSED | {409}: Problem}
-)
+@router.post("/{int:job_id}/cancel", url_name="batch_job_cancel", response={200: JobOut, REFUSED | {409}: Problem})
 def batch_job_cancel(request: Any, job_id: int) -> dict[str, Any]:
     """Cancels a pending job at once; a running one stops after its current chunk. Committed rows stay."""
     services.batchjob_cancel(job=_job(request, job_id), by=request.actor)
@@ -328,9 +312,7 @@ def batch_job_error_log(request: HttpRequest, job_id: int) -> HttpResponseBase:
 
 
 @router.get("/{int:job_id}/rejected-rows", url_name="batch_job_rejected_rows", response={REFUSED: Problem})
-def batch_job_rejected_rows(
-    request: HttpRequest, job_id: int, formula_safe: bool = False
-) -> HttpResponseBase:
+def batch_job_rejected_rows(request: HttpRequest, job_id: int, formula_safe: bool = False) -> HttpResponseBase:
     """The rejected rows in the format of the file, with `_error_*` columns: to be fixed and sent again.
 
     `formula_safe=true` puts a quote before cells that a spreadsheet would run as a formula.

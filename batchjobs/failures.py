@@ -110,8 +110,8 @@ FAILURES: dict[str, Failure] = {
     "CRASHED": Failure(
         _("The job stopped three times without getting further"),
         _(
-            "This is a fault of Batchdesk or of the machine it runs on, not of your file. What had come in before stays. "
-            "Support staff can see the reports."
+            "This is a fault of Batchdesk or of the machine it runs on, not of your file. What had come in before "
+            "stays. Support staff can see the reports."
         ),
         _("Stopped three times"),
     ),

@@ -28,6 +28,10 @@ from console.registry import registered
 
 log = structlog.get_logger(__name__)
 
+
+REPORT_MAX = 20_000  # characters of a traceback, from its end
+
+
 class LeaseLostError(Exception):
     """Someone else has the job: this run must stop, and must not write."""
 
@@ -59,6 +63,7 @@ class Lease:
         if now - self._renewed < (settings.JOB_LEASE_SECONDS / 3 if every is None else every):
             return
         self._renewed = now
+        _seen(f"worker:{self.job.queue}")
         row = self.control.execute(RENEW, {"job": self.job.pk, "token": self.token, "lease": _lease()}).fetchone()
         if row is None:
             raise LeaseLostError
@@ -159,7 +164,8 @@ def claim(queue: str) -> Lease | None:
             if isinstance(found, Lease):
                 found.job = BatchJob.objects.select_related("account", "file", "database").get(pk=found.job.pk)
                 return found
-            full.append(found) if found > 0 else None
+            if found:
+                full.append(found)
     except BaseException:
         control.close()
         raise
@@ -169,9 +175,7 @@ def _claim_one(
     control: psycopg.Connection[tuple[Any, ...]], queue: str, owner: str, full: list[int]
 ) -> Lease | int | None:
     """A lease; or the account that is at its cap; or 0 if a job was ended instead; or None if nothing waits."""
-    row = control.execute(
-        CANDIDATE, {"queue": queue, "full": full, "cap": settings.JOB_RUNNING_CAP}
-    ).fetchone()
+    row = control.execute(CANDIDATE, {"queue": queue, "full": full, "cap": settings.JOB_RUNNING_CAP}).fetchone()
     if row is None:
         return None
     job, account, abandoned, late, token, chunk, cap, crashes = row
@@ -183,7 +187,7 @@ def _claim_one(
     if abandoned:
         crashes += 1
         reason = "The lease ran out" if late else "The worker is gone"
-        _report(control, job, token, chunk, reason, "")
+        _report(control, job=job, token=token, chunk=chunk, reason=reason)
         log.warning("job_abandoned", job=job, reason=reason, chunk=chunk, crashes=crashes)
         if crashes >= settings.JOB_MAX_CRASHES:
             _end(control, job=job, token=token, status=Status.FAILED, code="CRASHED")
@@ -314,13 +318,18 @@ def _crashed(lease: Lease, report: str) -> None:
     if session.closed or session.broken:
         session = lease.control = open_session(lease.owner)
     with session.transaction():
-        row = session.execute(
-            RELEASE, {"job": lease.job.pk, "token": lease.token, "crashed": 1}
-        ).fetchone()
+        row = session.execute(RELEASE, {"job": lease.job.pk, "token": lease.token, "crashed": 1}).fetchone()
         if row is None:
             raise LeaseLostError
         crashes, chunk = row
-        _report(session, lease.job.pk, lease.token, chunk, "An error in the program", report)
+        _report(
+            session,
+            job=lease.job.pk,
+            token=lease.token,
+            chunk=chunk,
+            reason="An error in the program",
+            report=report,
+        )
         if crashes >= settings.JOB_MAX_CRASHES:
             _end(session, job=lease.job.pk, token=lease.token, status=Status.FAILED, code="CRASHED")
 
@@ -330,12 +339,10 @@ def _release(lease: Lease, *, crashed: bool) -> None:
 
 
 def _report(
-    session: psycopg.Connection[tuple[Any, ...]], job: int, token: int, chunk: int, reason: str, report: str
+    session: psycopg.Connection[tuple[Any, ...]], *, job: int, token: int, chunk: int, reason: str, report: str = ""
 ) -> None:
-    session.execute(
-        REPORT_CRASH,
-        {"job": job, "token": token, "chunk": chunk, "reason": reason, "report": report.replace("\x00", "")[-20_000:]},
-    )
+    kept = report.replace("\x00", "")[-REPORT_MAX:]
+    session.execute(REPORT_CRASH, {"job": job, "token": token, "chunk": chunk, "reason": reason, "report": kept})
 
 
 def sweep() -> dict[str, int]:

@@ -55,7 +55,7 @@ class SourceFile(models.Model):
 
 class BatchJobQuerySet(TenantQuerySet["BatchJob"]):
     def with_progress(self) -> BatchJobQuerySet:
-        """Adds live sums over the ledger: `live_valid`, `live_skipped`, `live_invalid` (None before the first chunk)."""
+        """Adds sums over the ledger: `live_valid`, `live_skipped`, `live_invalid` (None before the first chunk)."""
         chunks = Chunk.objects.filter(job=models.OuterRef("pk")).order_by().values("job")
         return self.annotate(
             **{

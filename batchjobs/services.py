@@ -11,9 +11,11 @@ from uuid import uuid4
 from zoneinfo import available_timezones
 
 import structlog
+from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -25,7 +27,7 @@ from audience.services import database_default
 from batchjobs import kernel
 from batchjobs.ingestion.sniff import DELIMITERS
 from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
-from batchjobs.states import ACTION_STATES, ACTIVE, Action, Status, TransitionRefusedError
+from batchjobs.states import ACTION_STATES, ACTIVE, Action, TransitionRefusedError
 from batchjobs.tasks import ring
 
 log = structlog.get_logger(__name__)
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 SHORT_QUEUE_BYTES = 8 * 1024 * 1024
 
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16")
+EVENT_NAME_MAX = 120
 OPTIONS = frozenset({"encoding", "delimiter", "time_zone", "day_first"})
 EXTENSIONS = (".csv", ".psv", ".tsv", ".txt")
 
@@ -51,7 +54,7 @@ class IdempotencyConflictError(Exception):
     """The Idempotency-Key was used for another request."""
 
 
-def batchjob_create(  # noqa: PLR0913
+def batchjob_create(
     *,
     by: Actor,
     content: File[bytes],
@@ -80,6 +83,12 @@ def batchjob_create(  # noqa: PLR0913
         )
     if record_type not in RecordType.values:
         raise JobRefusedError("type", _("There is no type “%(type)s”.") % {"type": record_type})
+    if len(event_name.strip()) > EVENT_NAME_MAX:
+        raise JobRefusedError("event_name", _("The event name can have 120 characters at most."))
+    if (content.size or 0) > settings.UPLOAD_MAX_BYTES:
+        raise JobRefusedError(
+            "file", _("The file is too large: %(size)s at most.") % {"size": filesizeformat(settings.UPLOAD_MAX_BYTES)}
+        )
     if "\x00" in name + event_name + "".join(tags):
         raise JobRefusedError("name", _("Names and tags cannot contain control characters."))
     options = _checked_options(options or {})
@@ -110,16 +119,12 @@ def batchjob_create(  # noqa: PLR0913
                 queue=Queue.SHORT if size <= SHORT_QUEUE_BYTES else Queue.LONG,
             )
             if idempotency_key:
-                IdempotencyKey.objects.create(
-                    account=by.account, key=idempotency_key, fingerprint=fingerprint, job=job
-                )
+                IdempotencyKey.objects.create(account=by.account, key=idempotency_key, fingerprint=fingerprint, job=job)
             audit(by=by, action="batch_job.created", target=job.name, data={"job": job.pk, "file": file_name})
             ring(job.queue)
     except IntegrityError as error:
         default_storage.delete(stored_as)
-        if "idempotency_key_once" in str(error) and (
-            earlier := _answered_before(by, idempotency_key, fingerprint)
-        ):
+        if "idempotency_key_once" in str(error) and (earlier := _answered_before(by, idempotency_key, fingerprint)):
             return earlier
         if "job_name_once" in str(error):
             raise JobRefusedError(
@@ -224,9 +229,7 @@ def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
         )
     clean = {key: value for key, value in options.items() if value not in (None, "")}
     if clean.get("encoding", "utf-8") not in ENCODINGS:
-        raise JobRefusedError(
-            "options", _("The encoding must be one of %(list)s.") % {"list": ", ".join(ENCODINGS)}
-        )
+        raise JobRefusedError("options", _("The encoding must be one of %(list)s.") % {"list": ", ".join(ENCODINGS)})
     if clean.get("delimiter", ",") not in DELIMITERS:
         raise JobRefusedError("options", _("The delimiter must be a comma, a semicolon, a tab or |."))
     if not isinstance(clean.get("day_first", True), bool):

@@ -21,9 +21,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("name", models.CharField(max_length=120, verbose_name="name")),
                 ("slug", models.SlugField(max_length=60, verbose_name="slug")),
@@ -52,9 +50,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("email", models.TextField(db_collation="C", null=True, verbose_name="e-mail")),
                 (
@@ -96,9 +92,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("kind", models.TextField(verbose_name="event name")),
                 ("occurred_at", models.DateTimeField(verbose_name="occurred at")),
@@ -151,9 +145,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("job", models.BigIntegerField()),
                 ("profile_id", models.BigIntegerField()),
@@ -165,9 +157,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "before-image",
                 "verbose_name_plural": "before-images",
-                "constraints": [
-                    models.UniqueConstraint(fields=("job", "profile_id"), name="before_image_first")
-                ],
+                "constraints": [models.UniqueConstraint(fields=("job", "profile_id"), name="before_image_first")],
             },
         ),
         migrations.CreateModel(
@@ -175,9 +165,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("channel", models.CharField(default="email", max_length=20, verbose_name="channel")),
                 ("email_sha256", models.CharField(max_length=64)),
@@ -233,9 +221,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="profile",
             constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("email__isnull", False), ("partner_user_id__isnull", False), _connector="OR"
-                ),
+                condition=models.Q(("email__isnull", False), ("partner_user_id__isnull", False), _connector="OR"),
                 name="profile_has_identity",
             ),
         ),
@@ -262,8 +248,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="suppression",
-            constraint=models.UniqueConstraint(
-                fields=("database", "channel", "email_sha256"), name="suppression_once"
-            ),
+            constraint=models.UniqueConstraint(fields=("database", "channel", "email_sha256"), name="suppression_once"),
         ),
     ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`message` goes into the error log; `title` heads the group on the page; `hint` says how it usually comes about."""
+    """`message` goes into the error log, `title` heads the group on the page, `hint` says how it usually comes."""
 
     title: str | _StrPromise
     message: str

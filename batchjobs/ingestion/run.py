@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
@@ -30,6 +30,7 @@ from batchjobs.models import BatchJob, Chunk
 
 CHUNK_BYTES = 32 * 1024 * 1024
 REJECTS_IN_A_ROW = 200_000
+STAYS = "What came in before stays."
 HASH_BLOCK = 1024 * 1024
 EVENT_IN_NAME = r"([A-Za-z][A-Za-z0-9_.]{0,119})-.+"
 
@@ -149,7 +150,6 @@ def _load(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
     names = DelimitedLayout.__dataclass_fields__
     layout = DelimitedLayout(**{k: v for k, v in job.reader_state.items() if k in names})
     checker = _checker(job, layout)
-    reader = DelimitedReader(file, layout, settings.RECORD_MAX_BYTES)
     assert job.database_id is not None  # noqa: S101  imports have one
     plan = MergePlan(
         job=job.pk,
@@ -160,56 +160,81 @@ def _load(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
         has_partner_ids=checker.has_partner_ids,
         dry_run=job.dry_run,
     )
-    n, offset, line = job.next_chunk, job.next_offset, job.next_line
-    bad_in_a_row = 0
-    collecting = gc.isenabled()
-    gc.disable()  # looking for cycles all the time costs a tenth of it; once a chunk is enough
-    try:
-        with LoaderPool(plan, lease.owner, lease.check) as pool:
-            while True:
-                chunk, part = ChunkRecord(n), RejectsPart()
-                checker.new_chunk()
-                reader.seek(offset, line)
-                chunk_start, size = offset, 0
-                try:
-                    for block in reader.blocks():
-                        lease.check()
-                        checked = checker.check(block)
-                        if checked.copy_text and not job.dry_run:
-                            pool.write(checked.copy_text)
-                        chunk.good += checked.good
-                        chunk.skipped_lines += checked.skipped_lines
-                        part.add(checked.rejected)
-                        bad_in_a_row = 0 if checked.good else bad_in_a_row + len(checked.rejected)
-                        size += len(checked.copy_text)
-                        offset, line = block.end_offset, block.end_line
-                        rows = chunk.good + len(chunk.skipped_lines) + part.count
-                        if rows >= settings.JOB_CHUNK_ROWS or size >= CHUNK_BYTES:
-                            break
-                        if bad_in_a_row > REJECTS_IN_A_ROW:
-                            break
-                    if offset == chunk_start:
-                        break  # the end of the file
-                    chunk.end_offset, chunk.end_line = offset, line
-                    chunk.invalid = part.count
-                    chunk.part = part.store(f"rejects/{job.account_id}/{job.pk}/{n:06d}-{lease.token}.ndjson")
-                finally:
-                    part.discard()
-                chunk.groups, chunk.samples = list(part.groups.values()), part.samples
-                chunk.event_names = sorted(checker.names_found)[:20]
-                chunk.reader_state = {"runaways": layout.runaways}
-                pool.finish(chunk)
-                gc.collect()
-                n += 1
-                if bad_in_a_row > REJECTS_IN_A_ROW:
-                    break
-    finally:
-        if collecting:
-            gc.enable()
-    if bad_in_a_row > REJECTS_IN_A_ROW:
-        raise FileFailureError(
-            "REJECTS_TOO_MANY", count=f"{bad_in_a_row:,}", line=f"{line:,}", valid="What came in before stays."
+    with _collecting_by_hand(), LoaderPool(plan, lease.owner, lease.check) as pool:
+        chunks = _Chunks(
+            job, lease, DelimitedReader(file, layout, settings.RECORD_MAX_BYTES), checker, pool, job.next_chunk
         )
+        while chunk := chunks.read():
+            pool.finish(chunk)
+            gc.collect()
+    if chunks.bad_in_a_row > REJECTS_IN_A_ROW:
+        raise FileFailureError(
+            "REJECTS_TOO_MANY", count=f"{chunks.bad_in_a_row:,}", line=f"{chunks.reader.line:,}", valid=STAYS
+        )
+
+
+@contextmanager
+def _collecting_by_hand() -> Iterator[None]:
+    """Looking for reference cycles all the time costs a tenth of it; once a chunk is enough."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@dataclass(slots=True)
+class _Chunks:
+    """Cuts the file into chunks. Each begins with a fresh read, so a resumed run cuts it at the same places."""
+
+    job: BatchJob
+    lease: Lease
+    reader: DelimitedReader
+    checker: EventChecker
+    pool: LoaderPool
+    n: int
+    bad_in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        self.reader.seek(self.job.next_offset, self.job.next_line)
+
+    def read(self) -> ChunkRecord | None:
+        """Feeds the next chunk's rows to the pool and stores its rejected rows; None at the end of the file."""
+        reader, chunk, part = self.reader, ChunkRecord(self.n), RejectsPart()
+        begun, size = reader.offset, 0
+        if self.bad_in_a_row > REJECTS_IN_A_ROW:
+            return None
+        reader.seek(reader.offset, reader.line)
+        self.checker.new_chunk()
+        try:
+            for block in reader.blocks():
+                self.lease.check()
+                checked = self.checker.check(block)
+                if checked.copy_text and not self.job.dry_run:
+                    self.pool.write(checked.copy_text)
+                chunk.good += checked.good
+                chunk.skipped_lines += checked.skipped_lines
+                part.add(checked.rejected)
+                self.bad_in_a_row = 0 if checked.good else self.bad_in_a_row + len(checked.rejected)
+                size += len(checked.copy_text)
+                rows = chunk.good + len(chunk.skipped_lines) + part.count
+                full = rows >= settings.JOB_CHUNK_ROWS or size >= CHUNK_BYTES
+                if full or self.bad_in_a_row > REJECTS_IN_A_ROW:
+                    break
+            if reader.offset == begun:
+                return None
+            name = f"rejects/{self.job.account_id}/{self.job.pk}/{self.n:06d}-{self.lease.token}.ndjson"
+            chunk.part = part.store(name)
+        finally:
+            part.discard()
+        self.n += 1
+        chunk.end_offset, chunk.end_line = reader.offset, reader.line
+        chunk.invalid, chunk.groups, chunk.samples = part.count, list(part.groups.values()), part.samples
+        chunk.event_names = sorted(self.checker.names_found)[:20]
+        chunk.reader_state = {"runaways": reader.layout.runaways}
+        return chunk
 
 
 def _judge(job: BatchJob) -> None:

@@ -66,13 +66,14 @@ def text_form(head: bytes, declared: str = "") -> TextForm:
     return TextForm(encoding, bom, newline.encode(encoding))
 
 
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
 def _encoding(head: bytes, declared: str) -> tuple[str, int]:
-    if head.startswith(codecs.BOM_UTF8):
-        return "utf-8", 3
-    if head.startswith(codecs.BOM_UTF16_LE):
-        return "utf-16-le", 2
-    if head.startswith(codecs.BOM_UTF16_BE):
-        return "utf-16-be", 2
+    """The codec's name and the length of the byte-order mark."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name, len(mark)
     # UTF-16 without a mark: Western text has a NUL in every second byte.
     sample = head[:4096]
     even, odd = sample[::2].count(0), sample[1::2].count(0)
@@ -80,12 +81,7 @@ def _encoding(head: bytes, declared: str) -> tuple[str, int]:
         return "utf-16-le", 0
     if even * 5 > len(sample) and odd * 50 < len(sample):
         return "utf-16-be", 0
-    if declared in ("", "utf-16"):
-        return "utf-8", 0
-    try:
-        return codecs.lookup(declared).name, 0
-    except LookupError:
-        return "utf-8", 0
+    return ("utf-8" if declared in ("", "utf-16") else codecs.lookup(declared).name), 0
 
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -121,12 +121,11 @@ class Table:
     def rejected(self) -> list[Rejected]:
         """What could not be read as a record, and the rows with errors, as they stand in the file."""
         block = self.block
-        return block.rejected + [
-            Rejected(
-                block.lines[place], errors, block.raws.of(block.lines[place], block.ends[place]), block.rows[place]
-            )
-            for place, errors in self.errors.items()
-        ]
+        told = []
+        for place, errors in self.errors.items():
+            line = block.lines[place]
+            told.append(Rejected(line, errors, block.raws.of(line, block.ends[place]), block.rows[place]))
+        return block.rejected + told
 
     def _check_text(self, rows: list[list[str]], header: list[str]) -> None:
         """Only for blocks that hold bytes which are not text."""
