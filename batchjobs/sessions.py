@@ -32,4 +32,5 @@ def open_session(owner: str) -> psycopg.Connection[tuple[Any, ...]]:
         )
     ).strip()
     params["application_name"] = owner
-    return psycopg.connect(**params, options=options, client_encoding="utf-8", autocommit=True)
+    # Never prepared: a plan made while the audience was small would be kept while it grows.
+    return psycopg.connect(**params, options=options, client_encoding="utf-8", autocommit=True, prepare_threshold=None)

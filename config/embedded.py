@@ -44,21 +44,54 @@ def valkey_binary() -> Path:
     return found[0]
 
 
+NOBODY = 65534
+NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
+
+
+def _as_user(uid: int) -> tuple[str, ...]:
+    """Another user, who keeps root's right to reach files: folders above may be closed to all but root, as /root is.
+
+    A change of user clears what config/lifeline.py asked of the kernel, so that is asked for again.
+    """
+    user = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--pdeathsig=QUIT")
+    return ("setpriv", *user, "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override", "--")
+
+
 @cache
-def unprivileged() -> tuple[str, ...]:
-    """What to put before a command that refuses to run as root; nothing for ordinary users."""
+def _refusal(prefix: tuple[str, ...]) -> str:
+    """Why PostgreSQL cannot be started with `prefix` before its command; "" when it can."""
+    try:
+        probe = subprocess.run(
+            [*prefix, str(postgres_binary("postgres")), "--version"], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return f"{prefix[0]}: {error.strerror}"
+    return "" if probe.returncode == 0 else probe.stderr.strip() or f"{prefix[0]}: exit code {probe.returncode}"
+
+
+def unprivileged(pg: Path) -> tuple[str, ...]:
+    """What to put before PostgreSQL's commands, which refuse to run as root; nothing for ordinary users.
+
+    As root the server is its data folder's owner, as PostgreSQL demands. Where that is root it sees itself as somebody
+    else in a user namespace; where those are not allowed (containers), the folder is given to `nobody`.
+    """
     if os.geteuid() != 0:
         return ()
-    unshare = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
-    if (
-        shutil.which("unshare")
-        and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
-    ):
-        return unshare
-    raise StoreError(
-        "PostgreSQL refuses to run as root and this machine allows no user namespaces. "
-        "Start Batchdesk as an ordinary user, or set DATABASE_URL to a server."
-    )
+    owner = pg.stat().st_uid
+    if owner == 0 and not _refusal(NAMESPACE):
+        return NAMESPACE
+    prefix = _as_user(owner or NOBODY)
+    if why := _refusal(prefix):
+        raise StoreError(
+            f"PostgreSQL refuses to run as root, and this machine allows no other way ({why}). "
+            "Start Batchdesk as an ordinary user, or set DATABASE_URL to a server."
+        )
+    if owner == 0:
+        for folder, folders, files in os.walk(pg, topdown=False):  # the folder itself last: it tells the owner
+            for name in (*folders, *files):
+                os.lchown(Path(folder, name), NOBODY, NOBODY)
+        os.lchown(pg, NOBODY, NOBODY)
+    return prefix
 
 
 def socket_dir(data_dir: Path) -> Path:
@@ -96,20 +129,10 @@ def postgres_prepare(data_dir: Path) -> None:
     fresh.mkdir(parents=True, mode=0o700)
     done = subprocess.run(
         [
-            *unprivileged(),
+            *unprivileged(fresh),
             str(postgres_binary("initdb")),
-            *(
-                "-D",
-                str(fresh),
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-                "--no-instructions",
-            ),
+            *("-D", str(fresh), "-U", "postgres", "-A", "trust", "-E", "UTF8"),
+            *("--locale=C.UTF-8", "--no-instructions"),
         ],
         capture_output=True,
         text=True,
@@ -135,7 +158,8 @@ def postgres_command(data_dir: Path, **settings: str) -> list[str]:
         "timezone": "UTC",
     }
     options = [f"--{name}={value}" for name, value in {**defaults, **settings}.items()]
-    return [*unprivileged(), str(postgres_binary("postgres")), "-D", str(data_dir / "pg"), *options]
+    pg = data_dir / "pg"
+    return [*unprivileged(pg), str(postgres_binary("postgres")), "-D", str(pg), *options]
 
 
 def valkey_command(data_dir: Path) -> list[str]:

@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field
@@ -21,15 +21,16 @@ class Env(BaseSettings):
     SECRET_KEY: str = ""
     BASE_URL: str = "http://127.0.0.1:8000"
     ALLOWED_HOSTS: str = ""
+    TRUSTED_PROXY_COUNT: int = Field(default=0, ge=0)
     LOG_LEVEL: str = "INFO"
     METRICS_TOKEN: str = ""
 
     # The job kernel. Tests make these short.
-    JOB_LEASE_SECONDS: float = Field(60, gt=0)
-    JOB_SWEEP_SECONDS: float = Field(10, gt=0)
-    JOB_CHUNK_ROWS: int = Field(64_000, gt=0)
-    JOB_MAX_CRASHES: int = Field(3, gt=0)
-    JOB_RUNNING_CAP: int = Field(2, gt=0)
+    JOB_LEASE_SECONDS: float = Field(default=60, gt=0)
+    JOB_SWEEP_SECONDS: float = Field(default=10, gt=0)
+    JOB_CHUNK_ROWS: int = Field(default=64_000, gt=0)
+    JOB_MAX_CRASHES: int = Field(default=3, gt=0)
+    JOB_RUNNING_CAP: int = Field(default=2, gt=0)
 
     # Limits of what comes in.
     UPLOAD_MAX_BYTES: int = 5 * 1024**3
@@ -75,7 +76,15 @@ class Env(BaseSettings):
 
     def broker_url(self) -> str:
         """The same server in Celery's spelling."""
-        return self.redis_url().replace("unix://", "redis+socket://")
+        address, _, query = self.redis_url().partition("?")
+        options = dict(parse_qsl(query))
+        if address.startswith("unix://"):
+            address = address.replace("unix://", "redis+socket://", 1)
+            if "db" in options:
+                options["virtual_host"] = options.pop("db")
+        elif address.startswith("rediss://"):
+            options.setdefault("ssl_cert_reqs", "required")  # Celery would take any certificate
+        return f"{address}?{urlencode(options)}" if options else address
 
     def secret_key(self) -> str:
         """SECRET_KEY, else one made on this machine and kept in the data folder."""

@@ -29,7 +29,8 @@ def die_with_parent(how: signal.Signals = signal.SIGKILL, *, parent: int | None 
 def leftovers(data_dir: Path) -> Iterator[tuple[int, str]]:
     """(process id, name) of what an earlier supervisor of this data folder started and is still there.
 
-    The stores overwrite their environment with their title, so they are known by where they work.
+    The stores overwrite their environment with their title, so they are known by where they work; a PostgreSQL of
+    another user, whom root in a container may not ask that, by its command.
     """
     mark = f"{MARK}={data_dir}".encode()
     stores = {str(data_dir / "pg"), str(data_dir / "valkey")}
@@ -38,13 +39,14 @@ def leftovers(data_dir: Path) -> Iterator[tuple[int, str]]:
             continue
         try:
             name = (entry / "comm").read_text().strip()
-            ours = mark in (entry / "environ").read_bytes().split(b"\0")
-            ours = ours or (
-                name.startswith(("postgres", "valkey")) and str((entry / "cwd").readlink()) in stores
-            )
             zombie = (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-        except OSError:  # it has gone, or belongs to someone else
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has gone
             continue
+        ours = name == "postgres" and command[1:3] == [b"-D", str(data_dir / "pg").encode()]
+        with suppress(OSError):  # it belongs to someone else
+            ours = ours or mark in (entry / "environ").read_bytes().split(b"\0")
+            ours = ours or (name.startswith(("postgres", "valkey")) and str((entry / "cwd").readlink()) in stores)
         if ours and not zombie:
             yield int(entry.name), name
 

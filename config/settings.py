@@ -84,7 +84,14 @@ TEMPLATES = [
 DATABASES = {"default": env.database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": env.redis_url()}}
+REDIS_CONNECT_SECONDS = 2  # a Redis that cannot be reached must not hold up requests
+CACHES = {
+    "default": {
+        "BACKEND": "config.cache.SteadyRedisCache",
+        "LOCATION": env.redis_url(),
+        "OPTIONS": {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "socket_timeout": REDIS_CONNECT_SECONDS},
+    }
+}
 
 # Files go through aliases only, never through paths: S3 is a setting away.
 STORAGES = {
@@ -128,6 +135,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_PREVENT_ENUMERATION = True
+ALLAUTH_TRUSTED_PROXY_COUNT = env.TRUSTED_PROXY_COUNT  # whose X-Forwarded-For the throttles believe
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # that mail would offer signing up
 ACCOUNT_RATE_LIMITS = {
     # The person's limit stands first: once it is reached, further tries do not use up what is left for the
@@ -168,6 +176,10 @@ CONTENT_SECURITY_POLICY = {
 }
 
 CELERY_BROKER_URL = env.broker_url()
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_connect_timeout": REDIS_CONNECT_SECONDS,
+    "max_retries": 0,  # of a ring, which the sweep makes up for; workers and beat try again for ever all the same
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

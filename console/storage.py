@@ -19,7 +19,7 @@ class DurableFileSystemStorage(FileSystemStorage):
     """FileSystemStorage whose `save` flushes the file and its folders before it returns."""
 
     def _save(self, name: str, content: Any) -> str:
-        name = super()._save(name, content)
+        name = super()._save(name, content)  # type: ignore[misc]  # django-stubs leaves it out
         path = Path(self.path(name))
         fsync_path(path)
         root = Path(self.base_location)

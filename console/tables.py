@@ -117,10 +117,13 @@ class Table(Generic[M]):
         return Page(rows, sort, newer=self._token(rows[0], sort), older=self._token(rows[-1], sort))
 
     def _ordered(self, queryset: QuerySet[M], sort: str, *, backwards: bool = False) -> QuerySet[M]:
-        sorted_by = queryset.annotate(sort_value=self.sorts[sort.removeprefix("-")].expression)
+        sorted_by: Any = queryset.annotate(sort_value=self.sorts[sort.removeprefix("-")].expression)
         descending = sort.startswith("-") != backwards
         value, pk = F("sort_value"), F("pk")
-        return sorted_by.order_by(*((value.desc(), pk.desc()) if descending else (value.asc(), pk.asc())))
+        ordered: QuerySet[M] = sorted_by.order_by(
+            *((value.desc(), pk.desc()) if descending else (value.asc(), pk.asc()))
+        )
+        return ordered
 
     def _slice(
         self, queryset: QuerySet[M], sort: str, cursor: tuple[Any, int] | None, *, backwards: bool = False

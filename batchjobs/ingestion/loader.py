@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from batchjobs.ingestion.merge import PLANS, STAGE, ChunkRecord, MergePlan, merge_chunk
+from batchjobs.ingestion.merge import SETTINGS, STAGE, ChunkRecord, MergePlan, merge_chunk
 from batchjobs.ingestion.records.event import STAGE_COLUMNS
 from batchjobs.sessions import open_session
 
@@ -107,7 +107,7 @@ class LoaderPool:
     def _load(self, number: int) -> None:
         try:
             with open_session(self.owner) as session:
-                session.execute(PLANS)
+                session.execute(SETTINGS)
                 session.execute(STAGE)
                 turn = number
                 while (feed := self._get(self._inboxes[number])) is not None:

@@ -10,13 +10,8 @@ from psycopg.types.json import Jsonb
 
 from batchjobs.kernel import LeaseLostError, StopRequestedError
 
-# The stage is small and has no statistics, and a fresh audience has none either. Left to itself the planner then
-# compares everything with everything; the indexes of the audience are right at any size.
-PLANS = """
-    SET enable_seqscan = off;
-    SET enable_hashjoin = off;
-    SET enable_mergejoin = off;
-"""
+# A chunk stays in memory while it is staged.
+SETTINGS = "SET temp_buffers = '64MB'"
 STAGE = """
     CREATE TEMP TABLE stage (
         row_no bigint, email text COLLATE "C", partner_user_id text COLLATE "C", kind text, occurred_at timestamptz,
@@ -27,36 +22,40 @@ REQUESTED = "SELECT FROM batchjobs_jobrequest WHERE job_id = %(job)s AND handled
 
 # Identity: the e-mail address decides. A partner's number finds a person without one, and is learned from rows that
 # have both; it never moves from one person to another.
-LEARN_EMAILS = """
-    UPDATE audience_profile p SET email = s.email, updated_at = clock_timestamp()
-    FROM (SELECT DISTINCT ON (partner_user_id) partner_user_id, email FROM (
-              SELECT DISTINCT ON (email) email, partner_user_id, row_no FROM stage
-              WHERE email IS NOT NULL AND partner_user_id IS NOT NULL ORDER BY email, row_no) once
-          ORDER BY partner_user_id, row_no) s
-    WHERE p.database_id = %(database)s AND p.partner_user_id = s.partner_user_id AND p.email IS NULL
-      AND NOT EXISTS (SELECT FROM audience_profile o WHERE o.database_id = %(database)s AND o.email = s.email)
+# Looked up one by one through the indexes: a fresh audience has no statistics, and a join planned without them
+# compares everybody with everybody.
+_PAIRS = """
+    SELECT DISTINCT ON (partner_user_id) partner_user_id, email FROM (
+        SELECT DISTINCT ON (email) email, partner_user_id, row_no FROM stage
+        WHERE email IS NOT NULL AND partner_user_id IS NOT NULL ORDER BY email, row_no) once
+    ORDER BY partner_user_id, row_no
 """
-LEARN_PARTNERS = """
-    UPDATE audience_profile p SET partner_user_id = s.partner_user_id, updated_at = clock_timestamp()
-    FROM (SELECT DISTINCT ON (partner_user_id) partner_user_id, email FROM (
-              SELECT DISTINCT ON (email) email, partner_user_id, row_no FROM stage
-              WHERE email IS NOT NULL AND partner_user_id IS NOT NULL ORDER BY email, row_no) once
-          ORDER BY partner_user_id, row_no) s
-    WHERE p.database_id = %(database)s AND p.email = s.email AND p.partner_user_id IS NULL
-      AND NOT EXISTS (SELECT FROM audience_profile o
-                      WHERE o.database_id = %(database)s AND o.partner_user_id = s.partner_user_id)
-"""
+_BY_EMAIL = "(SELECT p.id FROM audience_profile p WHERE p.database_id = %(database)s AND p.email = s.email{})"
+_BY_PARTNER = """(SELECT p.id FROM audience_profile p
+    WHERE p.database_id = %(database)s AND p.partner_user_id = s.partner_user_id{})"""
+LEARN_EMAILS = f"""
+    UPDATE audience_profile p SET email = found.email, updated_at = clock_timestamp()
+    FROM (SELECT s.email, {_BY_PARTNER.format(" AND p.email IS NULL")} AS id, {_BY_EMAIL.format("")} AS taken
+          FROM ({_PAIRS}) s) found
+    WHERE p.id = found.id AND found.taken IS NULL
+"""  # noqa: S608  no outside text
+LEARN_PARTNERS = f"""
+    UPDATE audience_profile p SET partner_user_id = found.partner_user_id, updated_at = clock_timestamp()
+    FROM (SELECT s.partner_user_id, {_BY_EMAIL.format(" AND p.partner_user_id IS NULL")} AS id,
+                 {_BY_PARTNER.format("")} AS taken
+          FROM ({_PAIRS}) s) found
+    WHERE p.id = found.id AND found.taken IS NULL
+"""  # noqa: S608  no outside text
 # What a profile held before this job changed it. Profiles that the job made itself need no image.
-BEFORE_LEARNING = """
+BEFORE_LEARNING = f"""
     INSERT INTO audience_profilebeforeimage (job, profile_id, email, partner_user_id, attributes)
     SELECT %(job)s, p.id, p.email, p.partner_user_id, p.attributes
-    FROM (SELECT DISTINCT email, partner_user_id FROM stage
-          WHERE email IS NOT NULL AND partner_user_id IS NOT NULL) s
-    JOIN audience_profile p ON p.database_id = %(database)s
-     AND (p.email = s.email AND p.partner_user_id IS NULL OR p.partner_user_id = s.partner_user_id AND p.email IS NULL)
+    FROM (SELECT {_BY_EMAIL.format(" AND p.partner_user_id IS NULL")} AS id FROM ({_PAIRS}) s
+          UNION SELECT {_BY_PARTNER.format(" AND p.email IS NULL")} FROM ({_PAIRS}) s) found
+    JOIN audience_profile p ON p.id = found.id
     WHERE p.created_by_job IS DISTINCT FROM %(job)s
     ON CONFLICT (job, profile_id) DO NOTHING
-"""
+"""  # noqa: S608  no outside text
 
 
 def _profiles(key: str, condition: str, conflict: str) -> tuple[str, str]:
@@ -114,6 +113,25 @@ INTERACTIONS_BY_PARTNER = f"""
     {_INTO_INTERACTIONS}
     FROM stage s JOIN audience_profile p ON p.database_id = %(database)s AND p.partner_user_id = s.partner_user_id
     WHERE s.email IS NULL {_ONCE}
+"""
+# The most frequent file tells nothing of its people but their addresses: then each is looked up once, for both tables.
+PLAIN = """
+    WITH known AS MATERIALIZED (
+        SELECT s.email, p.id FROM (SELECT DISTINCT email FROM stage) s
+        LEFT JOIN audience_profile p ON p.database_id = %(database)s AND p.email = s.email
+    ), made AS (
+        INSERT INTO audience_profile (database_id, email, created_by_job)
+        SELECT %(database)s, email, %(job)s FROM known WHERE id IS NULL ORDER BY email
+        ON CONFLICT (database_id, email) DO NOTHING RETURNING email, id
+    ), written AS (
+        INSERT INTO audience_interaction
+            (database_id, profile_id, kind, occurred_at, external_id, properties, created_by_job, row_no)
+        SELECT %(database)s, p.id, s.kind, s.occurred_at, s.external_id, s.properties, %(job)s, s.row_no
+        FROM stage s JOIN (SELECT email, id FROM known WHERE id IS NOT NULL UNION ALL SELECT email, id FROM made) p
+          ON p.email = s.email
+        ON CONFLICT (database_id, external_id) WHERE external_id IS NOT NULL DO NOTHING RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM made), (SELECT count(*) FROM written)
 """
 # Rows that are already there leave the stage, so that they change nothing; the first statement also names them.
 DROP_KNOWN = """
@@ -238,6 +256,11 @@ def _merge(
     """Returns how many profiles are new and how many were changed."""
     if not staged:
         return 0, 0
+    if not plan.has_attributes and not plan.has_partner_ids:
+        new, inserted = session.execute(PLAIN, ids).fetchone() or (0, 0)
+        if inserted != staged:
+            raise _ConflictError
+        return new, 0
     which = 0 if plan.has_attributes else 1
     if plan.has_partner_ids:
         session.execute(BEFORE_LEARNING, ids)

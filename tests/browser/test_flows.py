@@ -12,6 +12,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.models import Account
+from batchjobs.kernel import queue_work
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
 from tests.browser.conftest import OpenPage
@@ -137,6 +138,11 @@ def test_upload(open_page: OpenPage, orders: Path) -> None:
     toast = page.locator("dialog .toast")
     expect(toast).to_contain_text("“Orders, week 47” is in the queue.")
     assert_accessible(page)
+    queue_work("short")
+    expect(page.get_by_role("heading", name="The one row is in")).to_be_visible(timeout=6000)
+    with page.expect_download() as download:
+        page.locator("#job-about ~ dl").get_by_role("link", name="Orders, week 47.csv").click()
+    assert Path(download.value.path()).read_bytes() == orders.read_bytes()
 
 
 def test_error_keeps_the_file_and_takes_the_focus(open_page: OpenPage, account: Account, orders: Path) -> None:

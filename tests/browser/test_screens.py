@@ -57,9 +57,11 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
             age=minutes(150), seconds=3, file_name="autumn-sale-conversions.csv", size=1_900_000,
         ),
         "failed": make_job(
-            account, Status.FAILED, name="Autumn sale conversions", by=tom, valid=0, chunks=0, age=minutes(90), seconds=1,
+            account, Status.FAILED, name="Autumn sale conversions", by=tom, valid=0, chunks=0, age=minutes(90),
+            seconds=1,
             file_name="autumn-sale-conversions.csv", size=1_900_000,
-            failure_params={"column": "email", "hint": "Each row must say whose event it is.", "found": "order_ref, sold_at"},
+            failure_params={"column": "email", "hint": "Each row must say whose event it is.",
+                            "found": "order_ref, sold_at"},
         ),
         "duplicate": make_job(
             account, Status.FAILED, name="Newsletter opens, second try", by=person, valid=0, chunks=0, age=minutes(60),
@@ -72,8 +74,8 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
             tags=["cdnow", "history"],
         ),
         "pending": make_job(
-            account, Status.PENDING, name="Bounce clean-up, week 47", by=tom, age=minutes(1), file_name="bounces-w47.csv",
-            size=84_000,
+            account, Status.PENDING, name="Bounce clean-up, week 47", by=tom, age=minutes(1),
+            file_name="bounces-w47.csv", size=84_000,
         ),
     }  # fmt: skip
 

@@ -84,7 +84,7 @@ def test_previous_and_next_follow_the_list(marta: Client, marketer: Actor) -> No
         (Status.DONE, {"valid": 0, "skipped": 5}, "All 5 rows were already there"),
         (Status.DONE, {"valid": 17_892, "invalid": 312}, "17,892 rows are in, 312 need a correction"),
         (Status.DONE, {"valid": 10, "invalid": 2, "dry_run": True}, "nothing was written"),
-        (Status.FAILED, {"valid": 0, "chunks": 0, "failure_params": {"column": "email"}}, "The file has no email column"),
+        (Status.FAILED, {"valid": 0, "chunks": 0, "failure_params": {"column": "x"}}, "The file has no x column"),
         (Status.FAILED, {"valid": 0, "chunks": 0, "failure_code": "UNHEARD_OF"}, "UNHEARD_OF"),
         (Status.CANCELED, {"valid": 640, "canceled_by": "Tom"}, "640 rows that were in before stay in"),
         (Status.EXPIRED, {"valid": 20_114}, "The files of this job have been removed"),

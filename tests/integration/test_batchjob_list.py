@@ -155,12 +155,25 @@ def test_new_sort_shows_the_first_page_and_keeps_the_filter(marta: Client, marke
 @pytest.mark.parametrize(
     "query",
     [
-        "after=x", "after=%00", "before=!!!", "after=bnVsbA", "after=WzEsMiwzXQ", "sort=drop+table", "status=nonsense",
-        "q=%00", "q=" + "x" * 5000, "after=WyItY3JlYXRlZCIsIjIwMjYiLDFd", "after=WyItY3JlYXRlZCIsIjAwMDEtMDEtMDFUMDA6MDA6MDArMTQ6MDAiLDFd",
-        "after=WyItY3JlYXRlZCIsIjIwMjYtMDEtMDFUMDA6MDA6MDArMDA6MDAiLDFlOTldt", "sort=valid&after=WyJ2YWxpZCIsOTk5OTk5OTk5OTk5OTk5OTk5OTk5OSwxXQ",
-        "sort=name&after=WyJuYW1lIiwiXHUwMDAwIiwxXQ", "sort=name&after=WyJuYW1lIiwiXHVkODAwIiwxXQ", "after=%C3%A9", "status=%00",
+        "after=x",
+        "after=%00",
+        "before=!!!",
+        "after=bnVsbA",
+        "after=WzEsMiwzXQ",
+        "sort=drop+table",
+        "status=nonsense",
+        "q=%00",
+        "q=" + "x" * 5000,
+        "after=WyItY3JlYXRlZCIsIjIwMjYiLDFd",
+        "after=WyItY3JlYXRlZCIsIjAwMDEtMDEtMDFUMDA6MDA6MDArMTQ6MDAiLDFd",
+        "after=WyItY3JlYXRlZCIsIjIwMjYtMDEtMDFUMDA6MDA6MDArMDA6MDAiLDFlOTldt",
+        "sort=valid&after=WyJ2YWxpZCIsOTk5OTk5OTk5OTk5OTk5OTk5OTk5OSwxXQ",
+        "sort=name&after=WyJuYW1lIiwiXHUwMDAwIiwxXQ",
+        "sort=name&after=WyJuYW1lIiwiXHVkODAwIiwxXQ",
+        "after=%C3%A9",
+        "status=%00",
     ],
-)  # fmt: skip
+)
 def test_wrong_parameters_show_a_page(query: str, marta: Client, marketer: Actor) -> None:
     job = make_job(marketer.account, name="Job")
     get(marta, f"{LIST}?{query}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 from batchjobs.models import BatchJob, Chunk, SourceFile
-from batchjobs.progress import failure_shown, merge_groups, progress_of, sample_rows, speed_bars
+from batchjobs.progress import failure_shown, progress_of, speed_bars
+from batchjobs.rejections import merge_groups, sample_rows
 from batchjobs.states import Status
 
 NOW = dt.datetime(2026, 11, 21, 14, 30, tzinfo=dt.UTC)
