@@ -108,9 +108,7 @@ def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
 @api.exception_handler(Exception)
 def _crashed(request: HttpRequest, error: Exception) -> HttpResponse:
     log.error("api_error %s", request.path, exc_info=error)
-    return problem_response(
-        500, _("Batchdesk made a mistake. It has been logged; try again, or tell support staff.")
-    )
+    return problem_response(500, _("Batchdesk made a mistake. It has been logged; try again, or tell support staff."))
 
 
 def not_found(request: HttpRequest) -> HttpResponse:
@@ -129,8 +127,7 @@ def docs(request: HttpRequest) -> HttpResponse:
             "summary": operation.get("summary", ""),
             "description": _marked(operation.get("description", "")),
             "id": operation["operationId"],
-            "parameters": [_parameter(p) for p in operation.get("parameters", [])]
-            + _body(operation, components),
+            "parameters": [_parameter(p) for p in operation.get("parameters", [])] + _body(operation, components),
             "answers": [(code, _schema_name(answer)) for code, answer in operation["responses"].items()],
         }
         for path, methods in schema["paths"].items()
@@ -158,9 +155,7 @@ def docs(request: HttpRequest) -> HttpResponse:
 def _marked(text: str) -> SafeString:
     """Escaped, with what stands between backticks as code."""
     parts = enumerate(text.split("`"))
-    return format_html_join(
-        "", "{}", ((format_html("<code>{}</code>", p) if n % 2 else p,) for n, p in parts)
-    )
+    return format_html_join("", "{}", ((format_html("<code>{}</code>", p) if n % 2 else p,) for n, p in parts))
 
 
 def _parameter(parameter: dict[str, Any]) -> dict[str, Any]:

@@ -64,12 +64,8 @@ class Sample(NamedTuple):
     tags: tuple[str, ...]
 
 
-CDNOW = Sample(
-    "CDNOW purchases, 1997 to mid 1998", BASE_DIR / "samples" / "cdnow-events.csv", ("cdnow", "sample")
-)
-MESSY = Sample(
-    "Spring newsletter, as it came", BASE_DIR / "samples" / "messy-events.csv", ("newsletter", "sample")
-)
+CDNOW = Sample("CDNOW purchases, 1997 to mid 1998", BASE_DIR / "samples" / "cdnow-events.csv", ("cdnow", "sample"))
+MESSY = Sample("Spring newsletter, as it came", BASE_DIR / "samples" / "messy-events.csv", ("newsletter", "sample"))
 
 
 def demo_ensure(file: Path, *, url: str) -> dict[str, Any]:

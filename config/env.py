@@ -49,14 +49,10 @@ class Env(BaseSettings):
 
     def database(self) -> dict[str, Any]:
         """Django's DATABASES entry: from DATABASE_URL, else the embedded server's socket."""
-        url = (
-            self.DATABASE_URL or f"postgresql://postgres@/batchdesk?host={quote(str(self.run_dir), safe='')}"
-        )
+        url = self.DATABASE_URL or f"postgresql://postgres@/batchdesk?host={quote(str(self.run_dir), safe='')}"
         parts = conninfo_to_dict(url)
         options = {
-            k: v
-            for k, v in parts.items()
-            if k not in ("host", "port", "dbname", "user", "password") and v is not None
+            k: v for k, v in parts.items() if k not in ("host", "port", "dbname", "user", "password") and v is not None
         }
         return {
             "ENGINE": "django.db.backends.postgresql",

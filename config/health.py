@@ -163,14 +163,10 @@ def _measure_work(registry: CollectorRegistry) -> None:
         crashes.labels(reason).set(number)
     _gauge(registry, "chunks", "Committed chunks in the ledger").set(Chunk.objects.count())
     rows = _gauge(registry, "rows", "Rows of jobs that have ended, by outcome", ("outcome",))
-    sums = BatchJob.objects.aggregate(
-        valid=Sum("valid_rows"), skipped=Sum("skipped_rows"), invalid=Sum("invalid_rows")
-    )
+    sums = BatchJob.objects.aggregate(valid=Sum("valid_rows"), skipped=Sum("skipped_rows"), invalid=Sum("invalid_rows"))
     for outcome, number in sums.items():
         rows.labels(outcome).set(number or 0)
-    seen = _gauge(
-        registry, "process_seen_seconds", "Seconds since a kind of process was last seen", ("name",)
-    )
+    seen = _gauge(registry, "process_seen_seconds", "Seconds since a kind of process was last seen", ("name",))
     now = timezone.now()
     for beat in Beat.objects.all():
         seen.labels(beat.name).set(max(0.0, (now - beat.seen_at).total_seconds()))

@@ -48,8 +48,7 @@ def check_environment() -> None:
         embedded.socket_dir(env.data_dir)  # the settings hold its true path
     except OSError as error:
         sys.exit(
-            f"The data folder {env.data_dir} cannot be written to: {error.strerror}. "
-            "Set DATA_DIR to another folder."
+            f"The data folder {env.data_dir} cannot be written to: {error.strerror}. Set DATA_DIR to another folder."
         )
 
 
@@ -79,9 +78,7 @@ def database_create() -> bool:
     with _server() as server:
         if server.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
             return False
-        server.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
-        )
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name)))
         return True
 
 
@@ -106,9 +103,7 @@ def redis_is_up() -> bool:
 
     try:
         url, seconds = settings.CACHES["default"]["LOCATION"], settings.REDIS_CONNECT_SECONDS
-        with redis.Redis.from_url(
-            url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=None
-        ) as client:
+        with redis.Redis.from_url(url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=None) as client:
             return bool(client.ping())
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
         return False

@@ -182,9 +182,7 @@ class Supervisor:
         log = self.data_dir / "log" / f"{service.name}.log"
         code = service.process.returncode if service.process else "?"
         words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-6:]
-        return f"{service.name} ended ({ended(code)}). The end of {log}:\n" + "\n".join(
-            f"    {w}" for w in words
-        )
+        return f"{service.name} ended ({ended(code)}). The end of {log}:\n" + "\n".join(f"    {w}" for w in words)
 
     # Running
 

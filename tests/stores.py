@@ -1,6 +1,7 @@
 """Real stores for the tests, a pytest plugin that is loaded before Django reads its settings.
 
 One PostgreSQL and one Valkey a run, a database and a data folder for each xdist worker, everything on sockets.
+They end with the run, also with one that is killed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -32,15 +34,24 @@ def _start_stores() -> None:
         return
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from config import embedded
+    from config.lifeline import die_with_parent
 
     embedded.postgres_prepare(_folder)
-    for command in (
+    for command, at_parents_death in (
         # The tests' data may go with the power: no waiting for the disk.
-        embedded.postgres_command(_folder, fsync=os.environ.get("TEST_FSYNC", "off")),
-        embedded.valkey_command(_folder),
+        (embedded.postgres_command(_folder, fsync=os.environ.get("TEST_FSYNC", "off")), signal.SIGQUIT),
+        (embedded.valkey_command(_folder), signal.SIGKILL),
     ):
         with (_folder / "stores.log").open("ab") as log:
-            _started.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
+            _started.append(
+                subprocess.Popen(
+                    command,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    preexec_fn=partial(die_with_parent, at_parents_death, parent=_owner),  # noqa: PLW1509  one thread
+                )
+            )
     os.environ["DATABASE_URL"] = f"postgresql://postgres@/postgres?host={_folder / 'run'}"
     os.environ["REDIS_URL"] = f"unix://{_folder / 'run' / 'redis.sock'}"
     ready = [str(embedded.postgres_binary("pg_isready")), "-q", "-h", str(_folder / "run")]
@@ -57,7 +68,10 @@ def _stop_stores() -> None:
     for process in _started:
         process.send_signal(signal.SIGINT)
     for process in _started:
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
     if _folder:
         shutil.rmtree(_folder, ignore_errors=True)
 

@@ -44,9 +44,7 @@ class Desk:
 
     def launch(self, **environment: str) -> subprocess.Popen[bytes]:
         # As an operator has it: without what the tests' own stores and short leases need.
-        ours = {
-            k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_", "REDIS_", "BASE_", "JOB_"))
-        }
+        ours = {k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_", "REDIS_", "BASE_", "JOB_"))}
         with self.log.open("wb") as out:
             return subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--port", str(self.port)],
@@ -123,6 +121,70 @@ def test_long_path_gets_a_short_way_to_its_sockets(tmp_path: Path) -> None:
     assert len(str(socket_dir(folder))) < 80
     assert (folder / "run").is_symlink()
     assert socket_dir(folder) == (folder / "run").resolve()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to be somebody else")
+def test_root_without_namespaces_runs_postgresql_as_nobody(tmp_path: Path) -> None:
+    """As in a container: `unshare` is refused, and the folders above are root's alone."""
+    refusing = tmp_path / "bin" / "unshare"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\necho not permitted >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    tmp_path.chmod(0o700)
+    starts = (
+        "import os, subprocess, sys, time\n"
+        "from functools import partial\n"
+        "from pathlib import Path\n"
+        "from config import embedded\n"
+        "from config.lifeline import die_with_parent\n"
+        "folder = Path(sys.argv[1])\n"
+        "embedded.postgres_prepare(folder)\n"
+        "server = subprocess.Popen(embedded.postgres_command(folder), start_new_session=True,\n"
+        "                          preexec_fn=partial(die_with_parent, parent=os.getpid()))\n"
+        "ready = [embedded.postgres_binary('pg_isready'), '-q', '-h', folder / 'run']\n"
+        "while subprocess.run(ready).returncode: time.sleep(0.05)\n"
+        "psql = [embedded.postgres_binary('psql'), '-h', folder / 'run', '-U', 'postgres', '-c', 'CHECKPOINT']\n"
+        "print(server.pid, subprocess.run(psql, check=True, capture_output=True).returncode, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    folder = tmp_path / "data"
+    for path in (f"{refusing.parent}:{os.environ['PATH']}", os.environ["PATH"]):
+        process = subprocess.Popen(
+            [sys.executable, "-c", starts, str(folder)],
+            cwd=ROOT,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout
+        try:
+            server = int(process.stdout.readline().split()[0])
+            # Once the folder is nobody's, the server is too, also where namespaces are allowed.
+            assert {Path(f"/proc/{server}").stat().st_uid, (folder / "pg").stat().st_uid} == {65534}
+            assert (server, "postgres") in list(leftovers(folder))
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        poll(lambda: not list(leftovers(folder)), seconds=8, what="an end of PostgreSQL with its parent")
+
+
+def test_tests_that_are_killed_leave_no_stores(tmp_path: Path) -> None:
+    starts = "import os, time, tests.stores; print(os.environ['BATCHDESK_TEST_DIR'], flush=True); time.sleep(60)"
+    mine = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "BATCHDESK_TEST_DIR")
+    process = subprocess.Popen(
+        [sys.executable, "-c", starts],
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if k not in mine}, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    folder = Path(process.stdout.readline().strip())
+    assert {name.split("-")[0] for _, name in leftovers(folder)} == {"postgres", "valkey"}
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    poll(lambda: not list(leftovers(folder)), seconds=8, what="an end of the stores")
 
 
 @pytest.fixture

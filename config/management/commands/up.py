@@ -25,13 +25,9 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []  # quicker; `make check` runs them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--port", type=int, default=os.environ.get("PORT") or 8000, help="default: PORT, or 8000"
-        )
+        parser.add_argument("--port", type=int, default=os.environ.get("PORT") or 8000, help="default: PORT, or 8000")
         parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
-        parser.add_argument(
-            "--no-demo", action="store_true", help="make no demo accounts and load no sample data"
-        )
+        parser.add_argument("--no-demo", action="store_true", help="make no demo accounts and load no sample data")
 
     def handle(self, *, host: str, port: int, no_demo: bool, **options: Any) -> None:
         logging.getLogger().setLevel(logging.WARNING)  # people read this terminal; the children log to files
@@ -90,9 +86,7 @@ class Command(BaseCommand):
         desk.say("Everything runs")
         desk.print(f"Batchdesk is ready: {desk.url}/")
         for person in people:
-            desk.print(
-                f"  Sign in as {person['role']:<9} {person['email']:<28} password {person['password']}"
-            )
+            desk.print(f"  Sign in as {person['role']:<9} {person['email']:<28} password {person['password']}")
         if people:
             file = desk.data_dir / "demo-credentials.json"
             desk.print(f"  These and the API keys are in {file}. Ctrl-C stops everything.")
