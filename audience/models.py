@@ -17,6 +17,9 @@ class Database(models.Model):
     name = models.CharField(_("name"), max_length=120)
     slug = models.SlugField(_("slug"), max_length=60)
     created_at = models.DateTimeField(_("created at"), db_default=Now())
+    # Raised by a trigger whenever profiles are deleted, so that a load that remembers their ids looks again. Who
+    # deletes people deletes the profiles first: that waits for loads under way, and then sees what they wrote.
+    removals = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     objects = TenantManager["Database"]()
 

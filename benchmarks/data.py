@@ -22,21 +22,26 @@ class EventFile:
     bad_lines: list[int]
 
 
-def write_events(folder: Path, rows: int, *, seed: int = 1, prefix: str = "ev") -> EventFile:
-    """`rows` events of about 115 bytes by rows/5 people; 0.85 % are bad, 1 % of the good hold a quoted newline."""
+def write_events(folder: Path, rows: int, *, seed: int = 1, names: bool = False) -> EventFile:
+    """`rows` events of about 115 bytes by rows/5 people; 0.85 % are bad, 1 % of the good hold a quoted newline.
+
+    With `names` each row also tells the person's partner number and a first name that changes now and then.
+    """
     rnd = random.Random(seed)
     people = max(1, rows // 5)
-    dirty, clean = folder / f"events-{rows}.csv", folder / f"events-{rows}.copy"
+    stem = f"events-{rows}{'-names' if names else ''}"
+    dirty, clean = folder / f"{stem}.csv", folder / f"{stem}.copy"
     bad_lines: list[int] = []
     line = 2
     with dirty.open("w", newline="") as out, clean.open("w") as copy:
-        out.write(HEADER + "\n")
+        out.write(HEADER + (",partner_user_id,first_name\n" if names else "\n"))
         for number in range(rows):
             person = rnd.randrange(people)
             email = f"person-{person:07d}@example.com"
             kind = rnd.choice(KINDS)
-            time = f"2026-{rnd.randrange(1, 13):02d}-{rnd.randrange(1, 29):02d}T{rnd.randrange(24):02d}:00:{rnd.randrange(60):02d}Z"
-            event = f"{prefix}-{number:08d}"
+            day, hour = f"{rnd.randrange(1, 13):02d}-{rnd.randrange(1, 29):02d}", rnd.randrange(24)
+            time = f"2026-{day}T{hour:02d}:00:{rnd.randrange(60):02d}Z"
+            event = f"ev-{number:08d}"
             value = f"{rnd.randrange(100, 30000) / 100:.2f}"
             sku, channel = f"SKU-{rnd.randrange(9999):04d}", rnd.choice(CHANNELS)
             note, physical = "", 1
@@ -56,7 +61,8 @@ def write_events(folder: Path, rows: int, *, seed: int = 1, prefix: str = "ev") 
                 note, physical = '"first line\nsecond line"', 2
             else:
                 note = "ok"
-            out.write(f"{email},{kind},{time},{event},{value},EUR,{sku},{channel},autumn,{note}\n")
+            more = f",{person if email else ''},Name {number * 4 // rows}" if names else ""
+            out.write(f"{email},{kind},{time},{event},{value},EUR,{sku},{channel},autumn,{note}{more}\n")
             if not bad:
                 properties = json.dumps(
                     {

@@ -66,7 +66,8 @@ def _our_run(account: Account, file: EventFile) -> tuple[float, float]:
         file.rows - len(file.bad_lines),
         len(file.bad_lines),
     ), job.failure_code
-    assert job.completed_at and job.started_at
+    assert job.completed_at
+    assert job.started_at
     return (job.completed_at - job.started_at).total_seconds(), peak
 
 

@@ -49,9 +49,10 @@ NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}
 def _as_user(uid: int) -> tuple[str, ...]:
     """Another user, who keeps root's right to reach files: folders above may be closed to all but root, as /root is.
 
-    A change of user clears what config/lifeline.py asked of the kernel, so that is asked for again.
+    PostgreSQL asks access(2) for its programs, which honours that right only with `no_setuid_fixup`. A change of user
+    clears what config/lifeline.py asked of the kernel, so that is asked for again.
     """
-    user = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--pdeathsig=QUIT")
+    user = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--pdeathsig=QUIT", "--securebits=+no_setuid_fixup")
     return ("setpriv", *user, "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override", "--")
 
 

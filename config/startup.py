@@ -102,7 +102,7 @@ def redis_is_up() -> bool:
     from django.conf import settings
 
     try:
-        url, seconds = settings.CACHES["default"]["LOCATION"], settings.REDIS_CONNECT_SECONDS
+        url, seconds = str(settings.CACHES["default"]["LOCATION"]), settings.REDIS_CONNECT_SECONDS
         with redis.Redis.from_url(url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=None) as client:
             return bool(client.ping())
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):

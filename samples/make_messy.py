@@ -11,9 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 TARGET = Path(__file__).parent / "messy-events.csv"
-HEADER = (
-    b"partner_event_id,email,partner_user_id,event_name,event_time,first_name,last_name,coupon_code,subject"
-)
+HEADER = b"partner_event_id,email,partner_user_id,event_name,event_time,first_name,last_name,coupon_code,subject"
 
 GOOD: tuple[str, ...] = ()
 SKIPPED = ("SKIPPED",)  # its partner_event_id stood in the file before
@@ -124,10 +122,7 @@ ROWS: list[tuple[bytes, tuple[str, ...]]] = [
         "<img src=x onerror=alert(1)>"
     ),
     _row("nl-0135,formula@example.com,,opened,2026-03-08,=1+1,+cmd|' /C calc'!A0,@SUM(A1:A9),-2+3"),
-    _row(
-        "nl-0136,sql@example.com,,opened,2026-03-08,Robert'); DROP TABLE students;--,Tables,,"
-        "{{ 7*7 }} {% now %}"
-    ),
+    _row("nl-0136,sql@example.com,,opened,2026-03-08,Robert'); DROP TABLE students;--,Tables,,{{ 7*7 }} {% now %}"),
     _row('nl-0137,"<script>alert(1)</script>",,opened,2026-03-08,Script,Address,,Spring', "EMAIL_INVALID"),
     _row(
         'nl-0138,"=HYPERLINK(""http://example.com"")",,opened,2026-03-08,Formula,Address,,Spring',

@@ -98,7 +98,8 @@ def run_undisturbed(job: BatchJob) -> BatchJob:
 
 
 PROFILES = """
-    SELECT email AS key, partner_user_id, attributes FROM audience_profile WHERE database_id = %s
+    SELECT coalesce(email, '#' || partner_user_id) AS key, partner_user_id, attributes
+    FROM audience_profile WHERE database_id = %s
 """
 INTERACTIONS = """
     SELECT i.row_no::text AS key, p.email, p.partner_user_id, i.kind, i.occurred_at, i.external_id,

@@ -14,9 +14,7 @@ from tests.factories import make_actor
 
 
 def pytest_sessionstart() -> None:
-    Path(django_settings.STATIC_ROOT).mkdir(
-        parents=True, exist_ok=True
-    )  # WhiteNoise warns where there is none
+    Path(django_settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none
 
 
 @pytest.fixture(autouse=True)

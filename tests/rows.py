@@ -68,6 +68,4 @@ def make_profile(account: Account, email: str, database: Database | None = None)
 
 def make_interaction(profile: Profile, occurred_at: dt.datetime, **extra: Any) -> Interaction:
     facts = {"kind": "opened", "created_by_job": 1, "row_no": 2, **extra}
-    return Interaction.objects.create(
-        database=profile.database, profile=profile, occurred_at=occurred_at, **facts
-    )
+    return Interaction.objects.create(database=profile.database, profile=profile, occurred_at=occurred_at, **facts)

@@ -52,11 +52,12 @@ def _start_stores() -> None:
                     preexec_fn=partial(die_with_parent, at_parents_death, parent=_owner),  # noqa: PLW1509  one thread
                 )
             )
-    os.environ["DATABASE_URL"] = f"postgresql://postgres@/postgres?host={_folder / 'run'}"
-    os.environ["REDIS_URL"] = f"unix://{_folder / 'run' / 'redis.sock'}"
-    ready = [str(embedded.postgres_binary("pg_isready")), "-q", "-h", str(_folder / "run")]
+    sockets = embedded.socket_dir(_folder)
+    os.environ["DATABASE_URL"] = f"postgresql://postgres@/postgres?host={sockets}"
+    os.environ["REDIS_URL"] = f"unix://{sockets / 'redis.sock'}"
+    ready = [str(embedded.postgres_binary("pg_isready")), "-q", "-h", str(sockets)]
     for _ in range(300):
-        if subprocess.run(ready, check=False).returncode == 0 and (_folder / "run" / "redis.sock").exists():
+        if subprocess.run(ready, check=False).returncode == 0 and (sockets / "redis.sock").exists():
             return
         time.sleep(0.1)
     raise RuntimeError((_folder / "stores.log").read_text())
@@ -73,6 +74,7 @@ def _stop_stores() -> None:
         except subprocess.TimeoutExpired:
             process.kill()
     if _folder:
+        shutil.rmtree((_folder / "run").resolve(), ignore_errors=True)  # elsewhere where the path is long
         shutil.rmtree(_folder, ignore_errors=True)
 
 

@@ -45,7 +45,7 @@ def date_parser(zone: ZoneInfo, *, day_first: bool | None) -> Callable[[str], st
     """A function from text to an ISO time with offset. A time without one is of `zone`.
 
     Read: ISO 8601, 20261121, 2026/11/21, 21/11/2026 where the day is clear or `day_first` says so, 21 Nov 2026,
-    RFC 2822 and UNIX seconds or milliseconds. Raises DateAmbiguousError, OverflowError (years outside 1900 to 2100) or
+    RFC 2822 and UNIX seconds or milliseconds. Raises DateAmbiguousError, OverflowError (years outside 1900 to 2099) or
     ValueError.
     """
     fromisoformat = dt.datetime.fromisoformat
@@ -55,9 +55,11 @@ def date_parser(zone: ZoneInfo, *, day_first: bool | None) -> Callable[[str], st
             moment = fromisoformat(text)
         except ValueError:
             moment = _other_form(text, day_first=day_first)
+        if len(text) == 20 and text[10] == "T" and text[4] == text[7] == "-" and text[-1] == "Z" and text[:2] == "20":
+            return text  # the usual form, as it will be written
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=zone)
-        if not 1900 <= moment.year <= 2100:
+        if not 1900 <= moment.year < 2100:
             raise OverflowError(text)
         return moment.isoformat()
 

@@ -23,7 +23,7 @@ def copy_texts(values: list[str]) -> list[str]:
     return [value or NULL for value in values] if "" in values else values
 
 
-def copy_objects(parts: list[tuple[str, Sequence[str]]], count: int) -> list[str]:
+def copy_objects(parts: Sequence[tuple[str, Sequence[str]]], count: int) -> list[str]:
     """A JSON object a row, of texts. Blank cells are left out, so that they never erase."""
     if not parts:
         return ["{}"] * count

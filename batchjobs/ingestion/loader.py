@@ -1,4 +1,4 @@
-"""Two database sessions that take turns: while one merges its chunk, the other stages the next."""
+"""Two database sessions that take turns: while one merges its chunk, the other copies the next."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
-
-from batchjobs.ingestion.merge import SETTINGS, STAGE, ChunkRecord, MergePlan, merge_chunk
-from batchjobs.ingestion.records.event import STAGE_COLUMNS
+from batchjobs.ingestion.ledger import ChunkRecord, Session, Writer, commit_chunk
 from batchjobs.sessions import open_session
 
 LOADERS = 2
 PIECES_AHEAD = 24  # of at most half a megabyte or so: bounds the memory
 POLL_SECONDS = 0.2
-COPY = f"COPY stage ({', '.join(STAGE_COLUMNS)}) FROM STDIN"
 
 
 class _AbortedError(Exception):
@@ -29,8 +25,8 @@ class LoaderPool:
     `idle` is called while the caller waits, to keep the lease alive; what it raises ends the run.
     """
 
-    def __init__(self, plan: MergePlan, owner: str, idle: Callable[[], None]) -> None:
-        self.plan = plan
+    def __init__(self, writer: Writer, owner: str, idle: Callable[[], None]) -> None:
+        self.writer = writer
         self.owner = owner
         self.idle = idle
         self._inboxes: list[queue.Queue[queue.Queue[str | ChunkRecord] | None]] = [
@@ -107,8 +103,7 @@ class LoaderPool:
     def _load(self, number: int) -> None:
         try:
             with open_session(self.owner) as session:
-                session.execute(SETTINGS)
-                session.execute(STAGE)
+                self.writer.prepare(session)
                 turn = number
                 while (feed := self._get(self._inboxes[number])) is not None:
                     self._load_chunk(session, feed, turn)
@@ -118,19 +113,18 @@ class LoaderPool:
         except BaseException as error:  # reported by the parser's thread
             self._fail(error)
 
-    def _load_chunk(
-        self, session: psycopg.Connection[tuple[Any, ...]], feed: queue.Queue[str | ChunkRecord], turn: int
-    ) -> None:
+    def _load_chunk(self, session: Session, feed: queue.Queue[str | ChunkRecord], turn: int) -> None:
         with session.transaction():
-            with session.cursor().copy(COPY) as copy:
+            with session.cursor().copy(self.writer.copy) as copy:
                 while isinstance(piece := self._get(feed), str):
                     copy.write(piece)
+            self.writer.stage(session, piece)
             with self._turn:
                 while self._committed != turn:
                     if self._error is not None:
                         raise _AbortedError
                     self._turn.wait(POLL_SECONDS)
-            merge_chunk(session, self.plan, piece)
+            commit_chunk(session, self.writer, piece)
         with self._turn:
             self._committed += 1
             self._turn.notify_all()

@@ -48,7 +48,7 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "DATE_OUT_OF_RANGE": Problem(
         _("Time of the event is out of range"),
-        "The year must lie between 1900 and 2100.",
+        "The year must lie between 1900 and 2099.",
         _("Usually a two-digit year or a number that is not a date."),
     ),
     "VALUE_TOO_LONG": Problem(

@@ -12,21 +12,27 @@ from pathlib import PurePath
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
+import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
 from psycopg.types.json import Jsonb
 
+from audience.models import Database
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion import checks
 from batchjobs.ingestion.delimited import DelimitedLayout, DelimitedReader, layout_of
+from batchjobs.ingestion.direct import CONFLICTS, Direct, People
+from batchjobs.ingestion.ledger import ChunkRecord, RunPlan, Writer
 from batchjobs.ingestion.loader import LoaderPool
-from batchjobs.ingestion.merge import ChunkRecord, MergePlan
 from batchjobs.ingestion.records import event
 from batchjobs.ingestion.records.columns import match_columns
-from batchjobs.ingestion.records.event import EventChecker
+from batchjobs.ingestion.records.event import ATTRIBUTES, Copying, EventChecker, Staging
 from batchjobs.ingestion.rejects import RejectsPart
+from batchjobs.ingestion.staged import Staged
 from batchjobs.kernel import Lease, LeaseLostError
 from batchjobs.models import BatchJob, Chunk
+
+log = structlog.get_logger(__name__)
 
 CHUNK_BYTES = 32 * 1024 * 1024
 REJECTS_IN_A_ROW = 200_000
@@ -147,11 +153,21 @@ def _checker(job: BatchJob, layout: DelimitedLayout) -> EventChecker:
 
 
 def _load(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
+    """Straight into the audience where the file allows it; from the first conflict on by way of the stage."""
+    try:
+        _load_rest(job, lease, file, direct=not job.reader_state.get("staged"))
+    except CONFLICTS as conflict:
+        log.info("staged_from_here", chunk=job.next_chunk, reason=type(conflict).__name__)
+        job.refresh_from_db(fields=["next_chunk", "next_offset", "next_line", "reader_state"])
+        _load_rest(job, lease, file, direct=False)
+
+
+def _load_rest(job: BatchJob, lease: Lease, file: BinaryIO, *, direct: bool) -> None:
     names = DelimitedLayout.__dataclass_fields__
     layout = DelimitedLayout(**{k: v for k, v in job.reader_state.items() if k in names})
     checker = _checker(job, layout)
     assert job.database_id is not None  # noqa: S101  imports have one
-    plan = MergePlan(
+    plan = RunPlan(
         job=job.pk,
         token=lease.token,
         database=job.database_id,
@@ -160,10 +176,14 @@ def _load(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
         has_partner_ids=checker.has_partner_ids,
         dry_run=job.dry_run,
     )
-    with _collecting_by_hand(), LoaderPool(plan, lease.owner, lease.check) as pool:
-        chunks = _Chunks(
-            job, lease, DelimitedReader(file, layout, settings.RECORD_MAX_BYTES), checker, pool, job.next_chunk
-        )
+    people: People | None = None
+    writer: Writer = Staged(plan)
+    if direct and not plan.has_partner_ids and not plan.dry_run:
+        removals = Database.objects.values_list("removals", flat=True).get(pk=plan.database)
+        people, writer = People(lease.control, plan.database), Direct(plan, removals)
+    with _collecting_by_hand(), LoaderPool(writer, lease.owner, lease.check) as pool:
+        reader = DelimitedReader(file, layout, settings.RECORD_MAX_BYTES)
+        chunks = _Chunks(job, lease, reader, checker, pool, people, job.next_chunk)
         while chunk := chunks.read():
             pool.finish(chunk)
             gc.collect()
@@ -178,9 +198,11 @@ def _collecting_by_hand() -> Iterator[None]:
     """Looking for reference cycles all the time costs a tenth of it; once a chunk is enough."""
     was_on = gc.isenabled()
     gc.disable()
+    gc.freeze()  # what is there already is not looked at
     try:
         yield
     finally:
+        gc.unfreeze()
         if was_on:
             gc.enable()
 
@@ -194,6 +216,7 @@ class _Chunks:
     reader: DelimitedReader
     checker: EventChecker
     pool: LoaderPool
+    people: People | None  # for writing straight into the audience
     n: int
     bad_in_a_row: int = 0
 
@@ -208,10 +231,11 @@ class _Chunks:
             return None
         reader.seek(reader.offset, reader.line)
         self.checker.new_chunk()
+        into = Copying(self.people, self.job.pk) if self.people else Staging()
         try:
             for block in reader.blocks():
                 self.lease.check()
-                checked = self.checker.check(block)
+                checked = self.checker.check(block, into)
                 if checked.copy_text and not self.job.dry_run:
                     self.pool.write(checked.copy_text)
                 chunk.good += checked.good
@@ -233,7 +257,9 @@ class _Chunks:
         chunk.end_offset, chunk.end_line = reader.offset, reader.line
         chunk.invalid, chunk.groups, chunk.samples = part.count, list(part.groups.values()), part.samples
         chunk.event_names = sorted(self.checker.names_found)[:20]
-        chunk.reader_state = {"runaways": reader.layout.runaways}
+        chunk.reader_state = {"runaways": reader.layout.runaways, "staged": self.people is None}
+        if self.people:
+            chunk.people = self.people.end_chunk(list(ATTRIBUTES) if self.checker.has_attributes else [])
         return chunk
 
 

@@ -171,9 +171,7 @@ def test_signing_in_by_e_mail_and_out():
     client = Client()
     login = reverse("account_login")
     assert client.get(login).status_code == 200
-    inside = client.post(
-        login, {"login": user.email.upper(), "password": PASSWORD, "next": "/settings/profile/"}
-    )
+    inside = client.post(login, {"login": user.email.upper(), "password": PASSWORD, "next": "/settings/profile/"})
     assert (inside.status_code, inside.headers["Location"]) == (302, "/settings/profile/")
     outside = client.post(login, {"login": user.email, "password": PASSWORD, "next": "https://evil.example/"})
     assert not outside.headers.get("Location", "/").startswith("http")
@@ -200,9 +198,7 @@ def test_wrong_passwords_are_throttled_and_others_get_in():
 
 def test_one_address_cannot_try_everybody():
     login = reverse("account_login")
-    texts = [
-        Client().post(login, {"login": f"p{n}@example.com", "password": "wrong"}).content for n in range(62)
-    ]
+    texts = [Client().post(login, {"login": f"p{n}@example.com", "password": "wrong"}).content for n in range(62)]
     assert b"Too many failed" not in texts[0]
     assert b"Too many failed" in texts[-1]
 

@@ -38,9 +38,7 @@ def client() -> Client:
 
 
 @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model.__name__)
-def test_lists_and_their_searches(
-    client: Client, account: Account, model: Any, django_assert_max_num_queries
-):
+def test_lists_and_their_searches(client: Client, account: Account, model: Any, django_assert_max_num_queries):
     for _n in range(6):
         profile = make_profile(account, f"p{_n}@example.com")
         make_interaction(profile, timezone.now(), external_id=f"e{_n}")
@@ -161,9 +159,7 @@ def test_nothing_is_deleted_or_made_up(client: Client, account: Account):
 def test_people_are_added_and_changed(client: Client, account: Account):
     inline = {f"memberships-{n}": v for n, v in (("TOTAL_FORMS", 0), ("INITIAL_FORMS", 0))}
     secret = {"usable_password": "true", "password1": "harbour light 17", "password2": "harbour light 17"}
-    made = client.post(
-        "/admin/accounts/user/add/", {"email": "New@Example.com", "name": "New", **secret, **inline}
-    )
+    made = client.post("/admin/accounts/user/add/", {"email": "New@Example.com", "name": "New", **secret, **inline})
     assert made.status_code == 302, made.context["adminform"].form.errors
     user = account.memberships.model.user.get_queryset().get(email="new@example.com")
     assert user.check_password("harbour light 17")

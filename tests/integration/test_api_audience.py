@@ -84,9 +84,7 @@ def test_an_address_is_needed(program: Program):
 def test_what_a_person_did_in_pages(program: Program, account: Account):
     profile, other = make_profile(account, "a@example.com"), make_profile(account, "b@example.com")
     rows = [
-        make_interaction(
-            profile, NOON + dt.timedelta(hours=h), row_no=n, external_id=f"e{n}", properties={"n": n}
-        )
+        make_interaction(profile, NOON + dt.timedelta(hours=h), row_no=n, external_id=f"e{n}", properties={"n": n})
         for n, h in enumerate([3, 1, 1, 2, 1])
     ]
     make_interaction(other, NOON)
@@ -109,9 +107,7 @@ def test_by_profile_and_kind(program: Program, account: Account):
     clicked = make_interaction(profile, NOON, kind="clicked")
     found = program.get(INTERACTIONS, {"profile_id": profile.pk, "kind": "clicked"}).json()["items"]
     assert [item["id"] for item in found] == [clicked.pk]
-    assert (
-        program.get(INTERACTIONS, {"profile_id": profile.pk, "email": "b@example.com"}).json()["items"] == []
-    )
+    assert program.get(INTERACTIONS, {"profile_id": profile.pk, "email": "b@example.com"}).json()["items"] == []
 
 
 def test_another_accounts_people_are_not_there(program: Program):

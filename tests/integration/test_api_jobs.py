@@ -120,10 +120,7 @@ def test_a_bad_field_is_named(program: Program, account: Account, field: str, ex
 
 
 def test_what_is_missing_is_named(program: Program):
-    assert (
-        program.post(URL, {"file": SimpleUploadedFile("e.csv", CONTENT)}).json()["errors"][0]["field"]
-        == "type"
-    )
+    assert program.post(URL, {"file": SimpleUploadedFile("e.csv", CONTENT)}).json()["errors"][0]["field"] == "type"
     assert program.post(URL, {"type": "event"}).json()["errors"][0]["field"] == "file"
     assert program.post(URL, {"type": "event", "file": "not a file"}).status_code == 422
     assert program.send(file_name="photo.png").status_code == 422
@@ -248,16 +245,12 @@ def test_pages_hold_every_job_once(program: Program, account: Account, sort: str
         found += [item["id"] for item in page["items"]]
         cursor = page["next"]
         assert len(page["items"]) <= 2
-    key = (
-        (lambda job: (job.name.lower(), job.pk)) if "name" in sort else (lambda job: (job.created_at, job.pk))
-    )
+    key = (lambda job: (job.name.lower(), job.pk)) if "name" in sort else (lambda job: (job.created_at, job.pk))
     assert found == [job.pk for job in sorted(jobs, key=key, reverse=sort.startswith("-"))]
 
 
 def test_filters(program: Program, account: Account):
-    pending, done, failed = (
-        make_job(account, status) for status in (Status.PENDING, Status.DONE, Status.FAILED)
-    )
+    pending, done, failed = (make_job(account, status) for status in (Status.PENDING, Status.DONE, Status.FAILED))
 
     def ids(query: str) -> set[int]:
         return {item["id"] for item in program.get(f"{URL}?{query}").json()["items"]}
@@ -268,9 +261,7 @@ def test_filters(program: Program, account: Account):
     assert ids("q=nothing") == set()
 
 
-def test_lists_ask_the_database_the_same_for_many(
-    program: Program, account: Account, django_assert_max_num_queries
-):
+def test_lists_ask_the_database_the_same_for_many(program: Program, account: Account, django_assert_max_num_queries):
     for _n in range(8):
         make_job(account, Status.DONE)
     program.get(URL)
@@ -298,9 +289,7 @@ def test_ended_jobs(program: Program, account: Account):
     failed = program.get(f"{URL}/{make_job(account, Status.FAILED).pk}").json()
     assert failed["failure"]["code"] == "FILE_EMPTY"
     assert failed["failure"]["message"].startswith("The file is empty. It holds no bytes")
-    odd = program.get(
-        f"{URL}/{make_job(account, Status.FAILED, failure_code='OF_ANOTHER_VERSION').pk}"
-    ).json()
+    odd = program.get(f"{URL}/{make_job(account, Status.FAILED, failure_code='OF_ANOTHER_VERSION').pk}").json()
     assert odd["failure"]["code"] == "OF_ANOTHER_VERSION"
 
 
@@ -336,9 +325,7 @@ def test_calls_without_a_sound_key(value: str):
     assert answer.json()["title"] == "Unauthorized"
 
 
-def test_a_crash_is_a_problem_too(
-    program: Program, account: Account, monkeypatch: pytest.MonkeyPatch, caplog: Any
-):
+def test_a_crash_is_a_problem_too(program: Program, account: Account, monkeypatch: pytest.MonkeyPatch, caplog: Any):
     def crash(*_args: Any, **_kw: Any) -> None:
         raise RuntimeError("a secret detail")
 

@@ -117,7 +117,5 @@ def test_metrics_are_not_for_everyone(settings: Any):
     settings.METRICS_TOKEN = "a-token"
     assert Client().get("/metrics").status_code == 403
     assert Client().get("/metrics", headers={"Authorization": "Bearer b-t\xf6ken"}).status_code == 403
-    with_token = Client().get(
-        "/metrics", REMOTE_ADDR="192.0.2.7", headers={"Authorization": "Bearer a-token"}
-    )
+    with_token = Client().get("/metrics", REMOTE_ADDR="192.0.2.7", headers={"Authorization": "Bearer a-token"})
     assert with_token.status_code == 200

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import re
+from functools import partial
 
 import pytest
 from django.core.files.base import File
@@ -15,8 +17,10 @@ from audience.models import Interaction, Profile, ProfileBeforeImage
 from batchjobs import kernel
 from batchjobs.downloads import error_log_response, rejected_rows_response
 from batchjobs.failures import failure_of
+from batchjobs.ingestion import run
 from batchjobs.models import BatchJob, Chunk
 from batchjobs.services import JobRefusedError, batchjob_create, batchjob_run_anyway
+from tests.chaos import assert_equal_runs, until
 from tests.factories import make_actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,14 +90,14 @@ def test_event_name_of_each_row(marketer):
     """The column decides; a blank takes the file's, and without one the row is rejected."""
     job = run_file(marketer, "email,event_name\na@example.com,open\nb@example.com,\n", "list.csv")
     assert [(e["line"], e["code"]) for e in log_of(job)] == [(3, "EVENT_NAME_MISSING")]
-    job = run_file(
-        marketer, "email,event_name\na@example.com,open\nb@example.com, \n", "list.csv", event_name="visit"
-    )
+    job = run_file(marketer, "email,event_name\na@example.com,open\nb@example.com, \n", "list.csv", event_name="visit")
     assert (job.valid_rows, job.event_names) == (2, ["open", "visit"])
 
 
 def test_lines_are_physical_after_quoted_newlines(marketer):
-    content = 'email,note\na@example.com,"one\ntwo\r\nthree"\nbad,x\n\n\nb@example.com,"y"\nworse,"p\nq"\nc@example.com,z\n'
+    content = (
+        'email,note\na@example.com,"one\ntwo\r\nthree"\nbad,x\n\n\nb@example.com,"y"\nworse,"p\nq"\nc@example.com,z\n'
+    )
     job = run_file(marketer, content)
     assert [(e["line"], e["raw"]) for e in log_of(job)] == [(5, "bad,x"), (9, 'worse,"p\nq"')]
     assert sorted(Interaction.objects.values_list("row_no", flat=True)) == [2, 8, 11]
@@ -139,9 +143,7 @@ def test_ragged_rows(marketer):
 
 
 def test_nul_and_bytes_that_are_no_utf8(marketer):
-    job = run_file(
-        marketer, b"email,name\na@example.com,N\x00L\nb@example.com,Andr\xe9\nc@example.com,Ren\xc3\xa9\n"
-    )
+    job = run_file(marketer, b"email,name\na@example.com,N\x00L\nb@example.com,Andr\xe9\nc@example.com,Ren\xc3\xa9\n")
     assert [(e["line"], e["column"], e["code"]) for e in log_of(job)] == [
         (2, "name", "NUL_CHARACTER"),
         (3, "name", "ENCODING_INVALID"),
@@ -233,9 +235,7 @@ def test_html_and_formulas_stay_what_they_are(marketer):
         cells[0], "'=HYPERLINK(1)", "'+1-2", "'@SUM(1)", "-5.20", "''=x", "a\\b", "tab\tinside",
     ]  # fmt: skip
     # The safe file, corrected and sent again, gives what was in the first.
-    again = run_file(
-        marketer, safe.replace("bad", "good@example.com.x").replace("'", "'"), "signup-again.csv"
-    )
+    again = run_file(marketer, safe.replace("bad", "good@example.com.x").replace("'", "'"), "signup-again.csv")
     assert again.valid_rows == 0
     fixed = "\n".join(line.replace("bad", "fixed") for line in safe.splitlines())
     fixed = re.sub(r"fixed(\d)", r"fixed\1@example.com", fixed)
@@ -246,9 +246,7 @@ def test_html_and_formulas_stay_what_they_are(marketer):
 
 
 def test_dedupe_by_partner_event_id(marketer):
-    job = run_file(
-        marketer, "email,partner_event_id,n\na@example.com,1,x\nb@example.com,2,y\nc@example.com,1,z\n"
-    )
+    job = run_file(marketer, "email,partner_event_id,n\na@example.com,1,x\nb@example.com,2,y\nc@example.com,1,z\n")
     assert (job.valid_rows, job.skipped_rows, job.invalid_rows) == (2, 1, 0)
     assert Chunk.objects.get(job=job).skipped_lines == "{[4,5)}"
     assert not Profile.objects.filter(email="c@example.com").exists()  # a skipped row changes nothing
@@ -274,9 +272,7 @@ def test_the_same_bytes_again_fail_with_the_first_job(marketer):
 
 def test_profiles_take_attributes_and_leave_before_images(marketer):
     first = run_file(marketer, "email,first_name,last_name\na@example.com,Ana,\nb@example.com,Bo,Berg\n")
-    second = run_file(
-        marketer, "email,first_name,last_name\nA@example.com,,Alves\nb@example.com,Bo,Berg\n", "x-1.csv"
-    )
+    second = run_file(marketer, "email,first_name,last_name\nA@example.com,,Alves\nb@example.com,Bo,Berg\n", "x-1.csv")
     ana = Profile.objects.get(email="a@example.com")
     assert ana.attributes == {"first_name": "Ana", "last_name": "Alves"}
     assert ana.created_by_job == first.pk
@@ -334,17 +330,12 @@ def test_dry_run_writes_nothing(marketer):
 
 
 def test_day_and_month_are_not_guessed(marketer):
-    content = (
-        "email,event_time\na@example.com,03/04/2024\nb@example.com,25/12/2024\nc@example.com,12/25/2024\n"
-    )
+    content = "email,event_time\na@example.com,03/04/2024\nb@example.com,25/12/2024\nc@example.com,12/25/2024\n"
     job = run_file(marketer, content)
     assert [(e["line"], e["code"]) for e in log_of(job)] == [(2, "DATE_AMBIGUOUS")]
-    job = run_file(
-        marketer, content + "\n", "x-1.csv", options={"day_first": True, "time_zone": "Europe/Lisbon"}
-    )
+    job = run_file(marketer, content + "\n", "x-1.csv", options={"day_first": True, "time_zone": "Europe/Lisbon"})
     assert (
-        Interaction.objects.get(created_by_job=job.pk, row_no=2).occurred_at.isoformat()
-        == "2024-04-02T23:00:00+00:00"
+        Interaction.objects.get(created_by_job=job.pk, row_no=2).occurred_at.isoformat() == "2024-04-02T23:00:00+00:00"
     )
 
 
@@ -378,3 +369,71 @@ def test_chunks_follow_each_other(marketer, settings):
     kept = Interaction.objects.values_list("row_no", flat=True)
     assert sorted(kept) == list(range(2, 5002))  # the first of each in the file
     holds_the_rule(job)
+
+
+def mixed_rows(count: int) -> str:
+    """Rows of all sorts: known people and new ones, attributes that change, keys that repeat near and far."""
+    rnd = random.Random(7)
+    lines = ["email,first_name,last_name,partner_event_id,n,event_time"]
+    for n in range(count):
+        person = rnd.randrange(count // 6)
+        key = rnd.choice([f"k{n}", f"k{n}", f"k{n}", f"k{max(0, n - rnd.randrange(400))}", ""])
+        first = rnd.choice(["", "Ana", "Bo", "Çelik\\", 'D"D', "x\ty"])
+        email = rnd.choice(["nobody", f"p{person}@example.com", f"P{person}@Example.com", f"p{person}@example.com"])
+        lines.append(
+            ",".join('"' + cell.replace('"', '""') + '"' for cell in (email, first, "", key, f"{n}{'.' * 40}"))
+        )
+    return "\n".join(lines) + "\n"
+
+
+def test_both_ways_of_writing_give_the_same(monkeypatch, settings):
+    """Straight into the audience until something repeats, and by way of the stage from the start."""
+    settings.JOB_CHUNK_ROWS = 1
+    known = "email,first_name,partner_event_id\np1@example.com,Old,\n" + "".join(
+        f"p{n}@example.com,Ana,k{n}\n" for n in range(15_000, 15_100)
+    )
+    jobs = []
+    for staged in (True, False):
+        by = make_actor()
+        run_file(by, known, "signup-known.csv")
+        if staged:
+            monkeypatch.setattr(run, "_load", partial(run._load_rest, direct=False))
+        jobs.append(run_file(by, mixed_rows(30_000), "signup-mixed.csv"))
+        monkeypatch.undo()
+        settings.JOB_CHUNK_ROWS = 1
+    assert jobs[0].next_chunk > 3
+    images = [
+        list(
+            ProfileBeforeImage.objects.filter(job=job.pk)
+            .order_by("attributes", "profile_id")
+            .values_list("email", "attributes")
+        )
+        for job in jobs
+    ]
+    assert images[0]
+    assert sorted(map(str, images[0])) == sorted(map(str, images[1]))
+    assert jobs[1].reader_state["staged"]
+    assert_equal_runs(*jobs)
+
+
+def test_nothing_is_written_for_people_who_are_removed_meanwhile(marketer, settings, monkeypatch):
+    """A load remembers who is who; when someone is removed it looks again."""
+    settings.JOB_CHUNK_ROWS = 1
+    rows = "".join(f"p{n % 50}@example.com,{n}{'.' * 90}\n" for n in range(20_000))
+    read, calls = run._Chunks.read, []
+
+    def read_and_remove(chunks):
+        calls.append(1)
+        if len(calls) == 4:
+            until(lambda: Chunk.objects.exists())
+            gone = Profile.objects.get(email="p7@example.com").pk
+            Profile.objects.filter(pk=gone).delete()
+            Interaction.objects.filter(profile_id=gone).delete()
+        return read(chunks)
+
+    monkeypatch.setattr(run._Chunks, "read", read_and_remove)
+    job = run_file(marketer, "email,n\n" + rows)
+    assert job.next_chunk > 3
+    assert job.reader_state["staged"]
+    assert not Interaction.objects.exclude(profile__in=Profile.objects.all()).exists()
+    assert Profile.objects.filter(email="p7@example.com").count() == 1

@@ -34,7 +34,14 @@ LONG = os.environ.get("CHAOS") == "1"
 
 @pytest.fixture(scope="session")
 def events(tmp_path_factory):
+    """Written straight into the audience."""
     return write_events(tmp_path_factory.mktemp("events"), 300_000)
+
+
+@pytest.fixture(scope="session")
+def events_with_names(tmp_path_factory):
+    """Written by way of the stage, with people who are learned and change."""
+    return write_events(tmp_path_factory.mktemp("events"), 300_000, names=True)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +56,9 @@ def small_job(by, name="a-1.csv", rows=3):
 
 
 @pytest.mark.chaos
-def test_killed_workers_lose_and_double_nothing(events):
+@pytest.mark.parametrize("kind", ["events", "events_with_names"])
+def test_killed_workers_lose_and_double_nothing(kind, request):
+    events = request.getfixturevalue(kind)
     undisturbed = chaos.run_undisturbed(chaos.create(make_actor(), events.dirty))
     assert (undisturbed.valid_rows, undisturbed.invalid_rows) == (
         events.rows - len(events.bad_lines),
@@ -72,7 +81,9 @@ def test_killed_workers_lose_and_double_nothing(events):
 
 
 @pytest.mark.chaos
-def test_a_frozen_worker_commits_nothing_and_nobody_waits(events):
+@pytest.mark.parametrize("kind", ["events", "events_with_names"])
+def test_a_frozen_worker_commits_nothing_and_nobody_waits(kind, request):
+    events = request.getfixturevalue(kind)
     undisturbed = chaos.run_undisturbed(chaos.create(make_actor(), events.dirty))
     job = chaos.create(make_actor(), events.dirty)
     rnd = random.Random()

@@ -95,9 +95,7 @@ def seen(response: Any) -> str:
         b"".join(response.streaming_content)  # which also closes its file
     if response.status_code == 302 and response.headers["Location"].startswith("/accounts/login/?next="):
         return "sign_in"
-    return {401: "sign_in", 403: "refused", 404: "not_found", 405: "no_method"}.get(
-        response.status_code, "in"
-    )
+    return {401: "sign_in", 403: "refused", 404: "not_found", 405: "no_method"}.get(response.status_code, "in")
 
 
 @pytest.mark.parametrize("route", PAGES, ids=str)

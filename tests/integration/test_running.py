@@ -168,13 +168,32 @@ def test_root_without_namespaces_runs_postgresql_as_nobody(tmp_path: Path) -> No
         poll(lambda: not list(leftovers(folder)), seconds=8, what="an end of PostgreSQL with its parent")
 
 
-def test_tests_that_are_killed_leave_no_stores(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to be somebody else")
+def test_nobody_reaches_what_is_closed_to_all_but_root(tmp_path: Path) -> None:
+    """A checkout in /root: PostgreSQL must find its own programs. All other rights of root are gone."""
+    from config.embedded import NOBODY, _as_user
+
+    closed = tmp_path / "closed" / "file"
+    closed.parent.mkdir(mode=0o700)
+    closed.touch(mode=0o600)
+    asks = (
+        "import os, pathlib, sys; print(os.geteuid(), os.access(sys.argv[1], os.R_OK),"
+        " *(line.split()[1] for line in pathlib.Path('/proc/self/status').read_text().splitlines()"
+        " if line.startswith(('CapPrm', 'CapEff'))))"
+    )
+    said = subprocess.run(
+        [*_as_user(NOBODY), sys.executable, "-c", asks, str(closed)], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["65534", "True", *["0000000000000002"] * 2]  # CAP_DAC_OVERRIDE
+
+
+def test_tests_that_are_killed_leave_no_stores(tmp_path_factory: pytest.TempPathFactory) -> None:
     starts = "import os, time, tests.stores; print(os.environ['BATCHDESK_TEST_DIR'], flush=True); time.sleep(60)"
     mine = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "BATCHDESK_TEST_DIR")
     process = subprocess.Popen(
         [sys.executable, "-c", starts],
         cwd=ROOT,
-        env={**{k: v for k, v in os.environ.items() if k not in mine}, "TMPDIR": str(tmp_path)},
+        env={**{k: v for k, v in os.environ.items() if k not in mine}, "TMPDIR": str(tmp_path_factory.mktemp("t"))},
         stdout=subprocess.PIPE,
         text=True,
     )

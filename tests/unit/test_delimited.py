@@ -31,7 +31,9 @@ def read(data: bytes, *, block: int = 1 << 19, encoding: str = "", record_max: i
             blocks = 0
             for part in reader.blocks():
                 blocks += 1
-                rows += [(n, row, part.raws.of(n, e)) for n, row, e in zip(part.lines, part.rows, part.ends, strict=True)]
+                rows += [
+                    (n, row, part.raws.of(n, e)) for n, row, e in zip(part.lines, part.rows, part.ends, strict=True)
+                ]
                 rejected += [(r.line, r.errors[0].code) for r in part.rejected]
                 if resume:
                     break
@@ -63,10 +65,7 @@ def test_records_are_those_of_the_csv_module(rows, newline, block, encoding, res
     text = written(rows, newline)
     if not last:
         text = text.removesuffix(newline)
-    if encoding == "utf-16-be":
-        data = b"\xfe\xff" + text.encode(encoding)
-    else:
-        data = text.encode(encoding)
+    data = b"\xfe\xff" + text.encode(encoding) if encoding == "utf-16-be" else text.encode(encoding)
     expected = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row][1:]
     found, rejected, offset, _ = read(data, block=block * 2, resume=resume)
     assert [row for _, row, _ in found] == expected

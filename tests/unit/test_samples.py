@@ -51,8 +51,6 @@ def test_messy_shows_every_problem_that_a_small_file_can_have() -> None:
     from batchjobs.ingestion.problems import PROBLEMS
 
     shown = {
-        code
-        for _line, codes in runpy.run_path(str(SAMPLES / "make_messy.py"))["expected_errors"]()
-        for code in codes
+        code for _line, codes in runpy.run_path(str(SAMPLES / "make_messy.py"))["expected_errors"]() for code in codes
     }
     assert shown == set(PROBLEMS) - {"RECORD_TOO_LARGE"}  # that one takes a line of a megabyte

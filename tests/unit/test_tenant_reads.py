@@ -34,9 +34,7 @@ def unfiltered(source: str, models: set[str]) -> list[int]:
     tree = ast.parse(source)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for node in ast.walk(tree):
-        if not (
-            isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in models
-        ):
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in models):
             continue
         if node.attr in ("objects", "_default_manager", "_base_manager"):
             use = parents[node]

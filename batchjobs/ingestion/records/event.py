@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.copytext import copy_objects, copy_text, copy_texts
+from batchjobs.ingestion.direct import People
 from batchjobs.ingestion.records.columns import Column, Matched
 from batchjobs.ingestion.records.table import Table
 from batchjobs.ingestion.rows import CheckedBlock, RawBlock, RowError
@@ -22,16 +25,7 @@ COLUMNS = (
     Column("coupon_code", "Code that was used.", "AUTUMN-10"),
 )
 ATTRIBUTES = ("first_name", "last_name")  # of the person; all others are of the event
-STAGE_COLUMNS = (
-    "row_no",
-    "email",
-    "partner_user_id",
-    "kind",
-    "occurred_at",
-    "external_id",
-    "properties",
-    "attributes",
-)
+CHUNKS_REMEMBERED = 4  # dedupe keys of chunks that may not be committed yet
 
 
 @dataclass(slots=True)
@@ -47,7 +41,7 @@ class EventChecker:
     default_time: str  # ISO, for rows that don't say
     parse_time: Callable[[str], str]
     names_found: set[str] = field(default_factory=set)
-    _seen: set[str] = field(default_factory=set)  # the chunk's dedupe keys
+    _seen: deque[set[str]] = field(default_factory=lambda: deque(maxlen=CHUNKS_REMEMBERED))
 
     def __post_init__(self) -> None:
         known = self.matched.known
@@ -71,10 +65,10 @@ class EventChecker:
         return "partner_user_id" in self.matched.known
 
     def new_chunk(self) -> None:
-        self._seen.clear()
+        self._seen.append(set())
 
-    def check(self, block: RawBlock) -> CheckedBlock:
-        """Checks a block column by column. Of rows with the same partner_event_id in a chunk the first counts."""
+    def check(self, block: RawBlock, into: Staging | Copying) -> CheckedBlock:
+        """Checks a block column by column. Of rows with the same partner_event_id the first counts."""
         table = Table(block, self.matched, self.header)
         blank = [""] * table.count
         emails = table.emails("email") or blank
@@ -102,20 +96,17 @@ class EventChecker:
         kinds = keep(kinds)
         if len(self.names_found) < 50:  # the page names twenty
             self.names_found.update(kinds)
-        count = len(lines)
-        text = copy_text(
-            [
-                map(str, lines),
-                copy_texts(keep(emails)),
-                copy_texts(keep(partners)),
-                copy_texts(kinds),
-                keep(times),
-                copy_texts(keep(externals if externals is not None else blank)),
-                copy_objects([(name, keep(values)) for name, values in properties], count),
-                copy_objects([(name, keep(values)) for name, values in attributes], count),
-            ]
+        good = EventColumns(
+            lines=lines,
+            emails=keep(emails),
+            partners=keep(partners),
+            kinds=kinds,
+            times=keep(times),
+            externals=keep(externals if externals is not None else blank),
+            properties=[(name, keep(values)) for name, values in properties],
+            attributes=[(name, keep(values)) for name, values in attributes],
         )
-        return CheckedBlock(text, count, table.rejected(), skipped)
+        return CheckedBlock(into.text(good), len(lines), table.rejected(), skipped)
 
     def _kinds(self, table: Table) -> list[str]:
         kinds = table.texts("event_name")
@@ -130,14 +121,69 @@ class EventChecker:
         return kinds
 
     def _first_of_each(self, keys: list[str]) -> list[bool] | None:
-        """Which rows are the first of the chunk with their key; rows without one always are. None if all are."""
-        fresh = set(keys)
-        if len(fresh) == len(keys) and "" not in fresh and self._seen.isdisjoint(fresh):
-            self._seen |= fresh
+        """Which rows are the first with their key; rows without one always are. None if all are."""
+        current, fresh = self._seen[-1], set(keys)
+        if len(fresh) == len(keys) and "" not in fresh and all(map(fresh.isdisjoint, self._seen)):
+            current |= fresh
             return None
         first = []
         for key in keys:
-            first.append(not key or key not in self._seen)
+            first.append(not key or not any(key in seen for seen in self._seen))
             if key:
-                self._seen.add(key)
+                current.add(key)
         return None if all(first) else first
+
+
+@dataclass(frozen=True, slots=True)
+class EventColumns:
+    """The good rows of a block, column by column."""
+
+    lines: list[int]
+    emails: list[str]
+    partners: list[str]
+    kinds: list[str]
+    times: list[str]
+    externals: list[str]
+    properties: list[tuple[str, list[str]]]
+    attributes: list[tuple[str, list[str]]]
+
+
+class Staging:
+    """Good rows for the stage (batchjobs/ingestion/staged.py)."""
+
+    def text(self, rows: EventColumns) -> str:
+        count = len(rows.lines)
+        return copy_text(
+            [
+                map(str, rows.lines),
+                copy_texts(rows.emails),
+                copy_texts(rows.partners),
+                copy_texts(rows.kinds),
+                rows.times,
+                copy_texts(rows.externals),
+                copy_objects(rows.properties, count),
+                copy_objects(rows.attributes, count),
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Good rows for the audience itself (batchjobs/ingestion/direct.py)."""
+
+    people: People
+    job: int
+
+    def text(self, rows: EventColumns) -> str:
+        return copy_text(
+            [
+                repeat(str(self.people.database), len(rows.lines)),
+                self.people.identify(rows.emails, rows.attributes),
+                copy_texts(rows.kinds),
+                rows.times,
+                copy_texts(rows.externals),
+                copy_objects(rows.properties, len(rows.lines)),
+                repeat(str(self.job), len(rows.lines)),
+                map(str, rows.lines),
+            ]
+        )

@@ -83,22 +83,18 @@ class Table:
         if index is None:
             return [default] * self.count
         values = list(map(str.strip, self._columns[index]))
-        try:
-            return [parse(value) if value else default for value in values]
-        except (ValueError, OverflowError):
-            return [self._time(at, name, value, parse) if value else default for at, value in enumerate(values)]
-
-    def _time(self, at: int, name: str, value: str, parse: Callable[[str], str]) -> str:
-        try:
-            return parse(value)
-        except checks.DateAmbiguousError:
-            code = "DATE_AMBIGUOUS"
-        except OverflowError:
-            code = "DATE_OUT_OF_RANGE"
-        except ValueError:
-            code = "EVENT_TIME_INVALID"
-        self.add(at, RowError(name, code, value))
-        return ""
+        if "" in values:
+            values = [value or default for value in values]
+        clean: list[str] = []
+        rest = iter(values)
+        while len(clean) < len(values):
+            try:
+                clean.extend(map(parse, rest))  # keeps what came before a bad one
+            except (ValueError, OverflowError) as error:
+                at = len(clean)
+                self.add(at, RowError(name, _date_problem(error), values[at]))
+                clean.append("")
+        return clean
 
     def kept(self, column: list[T]) -> list[T]:
         """Of a column, the rows without errors that were not left out."""
@@ -135,6 +131,12 @@ class Table:
                     self.add(at, RowError(name, "NUL_CHARACTER", cell))
                 if not cell.isascii() and not _encodable(cell):
                     self.add(at, RowError(name, "ENCODING_INVALID", cell))
+
+
+def _date_problem(error: Exception) -> str:
+    if isinstance(error, checks.DateAmbiguousError):
+        return "DATE_AMBIGUOUS"
+    return "DATE_OUT_OF_RANGE" if isinstance(error, OverflowError) else "EVENT_TIME_INVALID"
 
 
 def _encodable(cell: str) -> bool:

@@ -31,9 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path)
         parser.add_argument("--type", required=True, choices=RecordType.values)
         parser.add_argument("--account", default="", metavar="SLUG", help="Left out: the first account.")
-        parser.add_argument(
-            "--database", default="", metavar="SLUG", help="Left out: the account's first one."
-        )
+        parser.add_argument("--database", default="", metavar="SLUG", help="Left out: the account's first one.")
         parser.add_argument("--name", default="", help="Left out: file name and time.")
         parser.add_argument("--event-name", default="", help="For files without a column event_name.")
         parser.add_argument("--tag", action="append", default=[], dest="tags")
@@ -78,12 +76,7 @@ class Command(BaseCommand):
 
     def _wait(self, job_id: int) -> BatchJob:
         while True:
-            job = (
-                BatchJob.objects.get_queryset()
-                .with_progress()
-                .select_related("file", "database")
-                .get(pk=job_id)
-            )
+            job = BatchJob.objects.get_queryset().with_progress().select_related("file", "database").get(pk=job_id)
             self._bar(job)
             if not job.is_active:
                 return job

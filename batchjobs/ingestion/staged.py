@@ -1,15 +1,17 @@
-"""The one short transaction that puts a staged chunk into the audience, and its line into the ledger."""
+"""Writing by way of a stage: for every file. A chunk is staged in a table of the session, then merged by statements.
+
+This is what decides about identity, repetition and order; direct.py must give the same.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import psycopg
-from psycopg.types.json import Jsonb
 
-from batchjobs.kernel import LeaseLostError, StopRequestedError
+from batchjobs.ingestion.ledger import ChunkRecord, Merged, RunPlan, Session
 
+STAGE_COLUMNS = "row_no, email, partner_user_id, kind, occurred_at, external_id, properties, attributes"
 # A chunk stays in memory while it is staged.
 SETTINGS = "SET temp_buffers = '64MB'"
 STAGE = """
@@ -18,8 +20,6 @@ STAGE = """
         external_id text COLLATE "C", properties jsonb, attributes jsonb
     ) ON COMMIT DELETE ROWS
 """
-REQUESTED = "SELECT FROM batchjobs_jobrequest WHERE job_id = %(job)s AND handled_at IS NULL LIMIT 1"
-
 # Identity: the e-mail address decides. A partner's number finds a person without one, and is learned from rows that
 # have both; it never moves from one person to another.
 # Looked up one by one through the indexes: a fresh audience has no statistics, and a join planned without them
@@ -114,25 +114,6 @@ INTERACTIONS_BY_PARTNER = f"""
     FROM stage s JOIN audience_profile p ON p.database_id = %(database)s AND p.partner_user_id = s.partner_user_id
     WHERE s.email IS NULL {_ONCE}
 """
-# The most frequent file tells nothing of its people but their addresses: then each is looked up once, for both tables.
-PLAIN = """
-    WITH known AS MATERIALIZED (
-        SELECT s.email, p.id FROM (SELECT DISTINCT email FROM stage) s
-        LEFT JOIN audience_profile p ON p.database_id = %(database)s AND p.email = s.email
-    ), made AS (
-        INSERT INTO audience_profile (database_id, email, created_by_job)
-        SELECT %(database)s, email, %(job)s FROM known WHERE id IS NULL ORDER BY email
-        ON CONFLICT (database_id, email) DO NOTHING RETURNING email, id
-    ), written AS (
-        INSERT INTO audience_interaction
-            (database_id, profile_id, kind, occurred_at, external_id, properties, created_by_job, row_no)
-        SELECT %(database)s, p.id, s.kind, s.occurred_at, s.external_id, s.properties, %(job)s, s.row_no
-        FROM stage s JOIN (SELECT email, id FROM known WHERE id IS NOT NULL UNION ALL SELECT email, id FROM made) p
-          ON p.email = s.email
-        ON CONFLICT (database_id, external_id) WHERE external_id IS NOT NULL DO NOTHING RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM made), (SELECT count(*) FROM written)
-"""
 # Rows that are already there leave the stage, so that they change nothing; the first statement also names them.
 DROP_KNOWN = """
     WITH known AS (
@@ -140,53 +121,6 @@ DROP_KNOWN = """
         WHERE i.database_id = %(database)s AND i.external_id = s.external_id RETURNING s.row_no
     ) SELECT row_no FROM known
 """
-LEDGER = """
-    WITH fence AS (
-        UPDATE batchjobs_batchjob
-        SET next_chunk = next_chunk + 1, next_offset = %(end_offset)s, next_line = %(end_line)s, crashes = 0,
-            reader_state = reader_state || %(reader_state)s::jsonb,
-            lease_until = clock_timestamp() + %(lease)s::interval
-        WHERE id = %(job)s AND lease_token = %(token)s AND next_chunk = %(n)s AND status = 'in_progress'
-        RETURNING id
-    )
-    INSERT INTO batchjobs_chunk (job_id, n, lease_token, end_offset, end_line, valid, skipped, invalid, new_profiles,
-        changed_profiles, skipped_lines, part, groups, samples, event_names)
-    SELECT id, %(n)s, %(token)s, %(end_offset)s, %(end_line)s, %(valid)s, %(skipped)s, %(invalid)s, %(new_profiles)s,
-        %(changed_profiles)s,
-        coalesce((SELECT range_agg(int8range(l, l + 1))::text FROM unnest(%(skipped_lines)s::bigint[]) l), ''),
-        %(part)s, %(groups)s::jsonb, %(samples)s::jsonb, %(event_names)s::jsonb
-    FROM fence
-"""
-
-
-@dataclass(slots=True)
-class ChunkRecord:
-    """What the parser knows of a chunk when it has ended."""
-
-    n: int
-    good: int = 0
-    end_offset: int = 0
-    end_line: int = 0
-    invalid: int = 0
-    skipped_lines: list[int] = field(default_factory=list)
-    part: str = ""
-    groups: list[dict[str, Any]] = field(default_factory=list)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    event_names: list[str] = field(default_factory=list)
-    reader_state: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class MergePlan:
-    """What is the same for all chunks of a run."""
-
-    job: int
-    token: int
-    database: int
-    lease: str
-    has_attributes: bool
-    has_partner_ids: bool
-    dry_run: bool
 
 
 class _ConflictError(Exception):
@@ -198,81 +132,51 @@ RETRIED = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected,
 TRIES = 6
 
 
-def merge_chunk(session: psycopg.Connection[tuple[Any, ...]], plan: MergePlan, chunk: ChunkRecord) -> None:
-    """Merges what is staged in `session`'s open transaction and writes the ledger; the caller commits.
+@dataclass(frozen=True, slots=True)
+class Staged:
+    plan: RunPlan
+    copy: str = f"COPY stage ({STAGE_COLUMNS}) FROM STDIN"
 
-    Raises StopRequestedError when a person asked for an end, LeaseLostError when the token is no longer valid.
-    """
-    ids = {"job": plan.job, "database": plan.database}
-    if session.execute(REQUESTED, ids).fetchone() is not None:
-        raise StopRequestedError
-    skipped = list(chunk.skipped_lines)
-    new = changed = 0
-    staged = chunk.good
-    if staged and not plan.dry_run:
+    def prepare(self, session: Session) -> None:
+        session.execute(SETTINGS)
+        session.execute(STAGE)
+
+    def stage(self, session: Session, chunk: ChunkRecord) -> None:
+        """The COPY has done it."""
+
+    def merge(self, session: Session, chunk: ChunkRecord) -> Merged:
+        merged = Merged(chunk.good)
         for attempt in range(TRIES):
             try:
                 with session.transaction():  # a savepoint
-                    new, changed = _merge(session, plan, ids, staged)
-                break
+                    merged.new_profiles, merged.changed_profiles = self._write(session, merged.valid)
+                return merged
             except _ConflictError:
-                known = [row[0] for row in session.execute(DROP_KNOWN, ids)]
-                skipped += known
-                staged -= len(known)
+                known = [row[0] for row in session.execute(DROP_KNOWN, self.plan.ids)]
+                merged.known_lines += known
+                merged.valid -= len(known)
             except RETRIED:
                 if attempt == TRIES - 1:
                     raise
-        else:
-            raise RuntimeError("The same rows conflict again and again.")
-    written = session.execute(
-        LEDGER,
-        {
-            **ids,
-            "token": plan.token,
-            "lease": plan.lease,
-            "n": chunk.n,
-            "end_offset": chunk.end_offset,
-            "end_line": chunk.end_line,
-            "valid": staged,
-            "skipped": len(skipped),
-            "invalid": chunk.invalid,
-            "new_profiles": new,
-            "changed_profiles": changed,
-            "skipped_lines": skipped,
-            "part": chunk.part,
-            "groups": Jsonb(chunk.groups),
-            "samples": Jsonb(chunk.samples),
-            "event_names": Jsonb(chunk.event_names),
-            "reader_state": Jsonb(chunk.reader_state),
-        },
-    )
-    if written.rowcount != 1:
-        raise LeaseLostError
+        raise RuntimeError("The same rows conflict again and again.")
 
-
-def _merge(
-    session: psycopg.Connection[tuple[Any, ...]], plan: MergePlan, ids: dict[str, int], staged: int
-) -> tuple[int, int]:
-    """Returns how many profiles are new and how many were changed."""
-    if not staged:
-        return 0, 0
-    if not plan.has_attributes and not plan.has_partner_ids:
-        new, inserted = session.execute(PLAIN, ids).fetchone() or (0, 0)
+    def _write(self, session: Session, staged: int) -> tuple[int, int]:
+        """Returns how many profiles are new and how many were changed."""
+        if not staged:
+            return 0, 0
+        plan, ids = self.plan, self.plan.ids
+        which = 0 if plan.has_attributes else 1
+        if plan.has_partner_ids:
+            session.execute(BEFORE_LEARNING, ids)
+            session.execute(LEARN_EMAILS, ids)
+        new, changed = session.execute(BY_EMAIL[which], ids).fetchone() or (0, 0)
+        if plan.has_partner_ids:
+            session.execute(LEARN_PARTNERS, ids)
+            more, others = session.execute(BY_PARTNER[which], ids).fetchone() or (0, 0)
+            new, changed = new + more, changed + others
+        inserted = session.execute(INTERACTIONS, ids).rowcount
+        if plan.has_partner_ids:
+            inserted += session.execute(INTERACTIONS_BY_PARTNER, ids).rowcount
         if inserted != staged:
             raise _ConflictError
-        return new, 0
-    which = 0 if plan.has_attributes else 1
-    if plan.has_partner_ids:
-        session.execute(BEFORE_LEARNING, ids)
-        session.execute(LEARN_EMAILS, ids)
-    new, changed = session.execute(BY_EMAIL[which], ids).fetchone() or (0, 0)
-    if plan.has_partner_ids:
-        session.execute(LEARN_PARTNERS, ids)
-        more, others = session.execute(BY_PARTNER[which], ids).fetchone() or (0, 0)
-        new, changed = new + more, changed + others
-    inserted = session.execute(INTERACTIONS, ids).rowcount
-    if plan.has_partner_ids:
-        inserted += session.execute(INTERACTIONS_BY_PARTNER, ids).rowcount
-    if inserted != staged:
-        raise _ConflictError
-    return new, changed
+        return new, changed
