@@ -59,6 +59,8 @@ class Lease:
 
         Raises LeaseLostError, StopRequestedError or DrainingError.
         """
+        if DRAINING.is_set():
+            raise DrainingError
         now = time.monotonic()
         if now - self._renewed < (settings.JOB_LEASE_SECONDS / 3 if every is None else every):
             return
@@ -69,8 +71,6 @@ class Lease:
             raise LeaseLostError
         if row[0]:
             raise StopRequestedError
-        if DRAINING.is_set():
-            raise DrainingError
 
 
 def _lease() -> str:

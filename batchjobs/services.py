@@ -37,7 +37,7 @@ SHORT_QUEUE_BYTES = 8 * 1024 * 1024
 
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16")
 EVENT_NAME_MAX = 120
-OPTIONS = frozenset({"encoding", "delimiter", "time_zone", "day_first"})
+OPTIONS = frozenset({"encoding", "delimiter", "time_zone", "day_first", "run_anyway"})
 EXTENSIONS = (".csv", ".psv", ".tsv", ".txt")
 
 
@@ -219,7 +219,7 @@ def _stop(job: BatchJob, *, by: Actor, kind: JobRequest.Kind, action: str) -> Ba
 
 
 def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
-    """How the file is to be read: encoding, delimiter, time_zone, day_first. Raises JobRefusedError."""
+    """How the file is to be read (OPTIONS), and whether also a second time. Raises JobRefusedError."""
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         raise JobRefusedError(
@@ -232,8 +232,9 @@ def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
         raise JobRefusedError("options", _("The encoding must be one of %(list)s.") % {"list": ", ".join(ENCODINGS)})
     if clean.get("delimiter", ",") not in DELIMITERS:
         raise JobRefusedError("options", _("The delimiter must be a comma, a semicolon, a tab or |."))
-    if not isinstance(clean.get("day_first", True), bool):
-        raise JobRefusedError("options", _("The option day_first is true or false."))
+    for name in ("day_first", "run_anyway"):
+        if not isinstance(clean.get(name, True), bool):
+            raise JobRefusedError("options", _("The option %(name)s is true or false.") % {"name": name})
     if clean.get("time_zone", "UTC") not in available_timezones():
         raise JobRefusedError("options", _("The time zone must be an IANA name, such as Europe/Lisbon."))
     return clean

@@ -104,7 +104,7 @@ PROFILES = """
 INTERACTIONS = """
     SELECT i.row_no::text AS key, p.email, p.partner_user_id, i.kind, i.occurred_at, i.external_id,
            i.properties
-    FROM audience_interaction i JOIN audience_profile p ON p.id = i.profile_id WHERE i.database_id = %s
+    FROM audience_interaction i JOIN audience_profile p ON p.id = i.profile_id WHERE i.created_by_job = %s
 """
 COUNTS = (
     "valid_rows",
@@ -131,11 +131,11 @@ LEDGER = (
 def assert_equal_runs(one: BatchJob, other: BatchJob) -> None:
     """Tables row for row, counts, ledger and both files."""
     with connection.cursor() as cursor:
-        for rows in (PROFILES, INTERACTIONS):
+        for rows, of in ((PROFILES, "database_id"), (INTERACTIONS, "pk")):
             cursor.execute(
                 f"SELECT count(*), count(*) FILTER (WHERE a::text IS DISTINCT FROM b::text)"
                 f" FROM ({rows}) a FULL JOIN ({rows}) b ON a.key = b.key",
-                [one.database_id, other.database_id],
+                [getattr(one, of), getattr(other, of)],
             )
             count, different = cursor.fetchone()
             assert count > 0

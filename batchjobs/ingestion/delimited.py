@@ -155,38 +155,76 @@ class DelimitedReader:
 
     def _records(self, physical: list[str], first: int, block: RawBlock, *, final: bool, over: bool) -> int:
         """Fills `block`; returns how many lines were used."""
-        rows, starts, ends = block.rows, block.lines, block.ends
         count = len(physical)
+        quoted = [at for at, line in enumerate(physical) if '"' in line]
         at = 0
+        if len(quoted) * 20 < count:
+            # Few quotes: lines without one are records as they stand, three times as quickly as by the csv module.
+            for mark in [*quoted, count]:
+                if at < mark:
+                    self._plain(physical, at, mark, first, block)
+                    at = mark
+                if at == mark < count:
+                    at, unfinished = self._strict(physical, at, first, block, final=final, over=over, one=True)
+                    if unfinished:
+                        return at
+            return count
         while at < count:
-            if self.layout.runaways >= RUNAWAYS_MAX:
-                self._line_by_line(physical, at, first, block)
-                return count
-            reader = csv.reader(_from(physical, at), delimiter=self.layout.delimiter, strict=True)
-            end = 0
-            try:
-                for row in reader:
-                    if row:
-                        rows.append(row)
-                        starts.append(first + at + end)
-                        ends.append(first + at + reader.line_num)
-                    end = reader.line_num
-                return count
-            except csv.Error as error:
-                start = at + end  # where the record begins that cannot be read
-                unfinished = at + reader.line_num >= count and "unexpected end" in str(error)
-                if unfinished and not final and not (over and start == 0):
-                    return start
-                spans = reader.line_num - end > 1
-                code = "QUOTE_UNCLOSED" if unfinished or spans or "limit" in str(error) else "QUOTE_MALFORMED"
-                self.layout.runaways += spans or unfinished
-                line = physical[start]
-                block.rejected.append(Rejected(first + start, [RowError("", code)], line.rstrip("\r\n"), None))
-                at = start + 1
+            at, unfinished = self._strict(physical, at, first, block, final=final, over=over)
+            if unfinished:
+                return at
         return count
 
-    def _line_by_line(self, physical: list[str], at: int, first: int, block: RawBlock) -> None:
-        for number, line in enumerate(_from(physical, at), first + at):
+    def _plain(self, physical: list[str], at: int, end: int, first: int, block: RawBlock) -> None:
+        """Lines without a quote."""
+        delimiter = self.layout.delimiter
+        lines = [line.rstrip("\r\n") for line in physical[at:end]]
+        if "" in lines:  # blank lines are no rows
+            numbers = [number for number, line in enumerate(lines, first + at) if line]
+            lines = list(filter(None, lines))
+        else:
+            numbers = list(range(first + at, first + end))
+        block.rows.extend([line.split(delimiter) for line in lines])
+        block.lines.extend(numbers)
+        block.ends.extend([number + 1 for number in numbers])
+
+    def _strict(
+        self, physical: list[str], at: int, first: int, block: RawBlock, *, final: bool, over: bool, one: bool = False
+    ) -> tuple[int, bool]:
+        """Records by the csv module from line `at` on (or `one`), up to the first that cannot be read.
+
+        Returns where to go on, and whether that is an unfinished record that needs the next block.
+        """
+        if self.layout.runaways >= RUNAWAYS_MAX:
+            end = at + 1 if one else len(physical)
+            self._line_by_line(physical, at, end, first, block)
+            return end, False
+        reader = csv.reader(_from(physical, at), delimiter=self.layout.delimiter, strict=True)
+        end = 0
+        try:
+            for row in reader:
+                if row:
+                    block.rows.append(row)
+                    block.lines.append(first + at + end)
+                    block.ends.append(first + at + reader.line_num)
+                end = reader.line_num
+                if one:
+                    break
+            return at + end, False
+        except csv.Error as error:
+            start = at + end  # where the record begins that cannot be read
+            unfinished = at + reader.line_num >= len(physical) and "unexpected end" in str(error)
+            if unfinished and not final and not (over and start == 0):
+                return start, True
+            spans = reader.line_num - end > 1
+            code = "QUOTE_UNCLOSED" if unfinished or spans or "limit" in str(error) else "QUOTE_MALFORMED"
+            self.layout.runaways += spans or unfinished
+            line = physical[start]
+            block.rejected.append(Rejected(first + start, [RowError("", code)], line.rstrip("\r\n"), None))
+            return start + 1, False
+
+    def _line_by_line(self, physical: list[str], at: int, end: int, first: int, block: RawBlock) -> None:
+        for number, line in enumerate(physical[at:end], first + at):
             try:
                 row = next(csv.reader((line,), delimiter=self.layout.delimiter, strict=True), [])
             except csv.Error:

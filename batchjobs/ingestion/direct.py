@@ -65,9 +65,8 @@ class People:
     session: Session
     database: int
     _ids: dict[str, str] = field(default_factory=dict)
-    _chunk: dict[str, str] = field(default_factory=dict)
-    _new: set[str] = field(default_factory=set)
-    _attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    _new: dict[str, str] = field(default_factory=dict)  # of the chunk
+    _attributes: dict[str, dict[str, str]] = field(default_factory=dict)  # of the chunk
     _recent: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=CHUNKS_IN_FLIGHT))
 
     def identify(self, emails: list[str], attributes: list[tuple[str, list[str]]]) -> list[str]:
@@ -76,7 +75,6 @@ class People:
         if None in ids:
             self._look_up(list({email for email, known in zip(emails, ids, strict=True) if known is None}))
             ids = [self._ids[email] for email in emails]
-        self._chunk.update(zip(emails, ids, strict=True))  # type: ignore[arg-type]
         for name, values in attributes:
             for email, value in zip(emails, values, strict=True):
                 if value:
@@ -84,22 +82,22 @@ class People:
         return ids  # type: ignore[return-value]
 
     def end_chunk(self, names: list[str]) -> str:
-        """The chunk's people as COPY text, attributes named `names` with them; begins the next chunk."""
-        emails = list(self._chunk)
+        """Who is new or has attributes (`names`) in the chunk, as COPY text; begins the next chunk."""
+        emails = list(self._new) + [email for email in self._attributes if email not in self._new]
         attributes = [[self._attributes.get(email, {}).get(name, "") for email in emails] for name in names]
         text = copy_text(
             [
-                list(self._chunk.values()),
+                [self._ids[email] for email in emails],
                 copy_texts(emails),
                 ["t" if email in self._new else "f" for email in emails],
                 copy_objects(list(zip(names, attributes, strict=True)), len(emails)),
             ]
         )
-        self._recent.append(self._chunk)
+        self._recent.append(self._new)
         if len(self._ids) > CACHED_MAX:
             # Those of chunks that may not be committed yet cannot be looked up again.
             self._ids = {email: known for chunk in self._recent for email, known in chunk.items()}
-        self._chunk, self._new, self._attributes = {}, set(), {}
+        self._new, self._attributes = {}, {}
         return text
 
     def _look_up(self, emails: list[str]) -> None:
@@ -107,8 +105,9 @@ class People:
         missing = [email for email in emails if email not in self._ids]
         if missing:
             (fresh,) = self.session.execute(RESERVE, [len(missing)]).fetchone() or ("",)
-            self._ids.update(zip(missing, fresh.split(","), strict=True))
-            self._new.update(missing)
+            made = dict(zip(missing, fresh.split(","), strict=True))
+            self._ids |= made
+            self._new |= made
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,13 @@ def written(rows: list[list[str]], newline: str) -> str:
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be"]),
     resume=st.booleans(),
     last=st.booleans(),
+    plain=st.sampled_from([0, 400]),
 )
-def test_records_are_those_of_the_csv_module(rows, newline, block, encoding, resume, last):
-    text = written(rows, newline)
+def test_records_are_those_of_the_csv_module(rows, newline, block, encoding, resume, last, plain):
+    """Also where quotes are few (`plain` lines around), which are read in another way."""
+    padding = [[f"p{n}", "x y"] for n in range(plain)]
+    text = written(padding + rows + padding, newline)
+    block *= 1 + plain
     if not last:
         text = text.removesuffix(newline)
     data = b"\xfe\xff" + text.encode(encoding) if encoding == "utf-16-be" else text.encode(encoding)
@@ -78,10 +82,16 @@ def test_records_are_those_of_the_csv_module(rows, newline, block, encoding, res
 
 
 @settings(max_examples=400, deadline=None)
-@given(data=st.text(alphabet='a,"\n\r', max_size=120), block=st.integers(1, 40), resume=st.booleans())
-def test_every_line_of_any_text_is_accounted_for(data, block, resume):
+@given(
+    data=st.text(alphabet='a,"\n\r', max_size=120),
+    block=st.integers(1, 40),
+    resume=st.booleans(),
+    plain=st.sampled_from([0, 300]),
+)
+def test_every_line_of_any_text_is_accounted_for(data, block, resume, plain):
     """Each line that is not blank belongs to exactly one record, read or rejected, wherever blocks end."""
-    whole = "email,note\n" + data
+    block *= 1 + plain
+    whole = "email,note\n" + "a,b\n" * plain + data + "\n" * bool(plain) + "a,b\n" * plain
     rows, rejected, offset, line = read(whole.encode(), block=block, record_max=60, resume=resume)
     at_once = read(whole.encode(), record_max=60)
     physical = list(io.StringIO(whole, newline=""))
