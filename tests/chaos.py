@@ -84,9 +84,9 @@ def status_of(job: BatchJob) -> str:
 
 
 def moment(job: BatchJob, rnd: random.Random) -> None:
-    """Waits for the job's next progress and then some: a moment at random within a chunk's work."""
-    before = chunks_of(job)
-    until(lambda: chunks_of(job) > before or status_of(job) == "done")
+    """Waits until a worker that has just been started commits, and then some: anywhere within a chunk's work."""
+    token = BatchJob.objects.values_list("lease_token", flat=True).get(pk=job.pk)
+    until(lambda: Chunk.objects.filter(job=job, lease_token__gt=token).exists() or status_of(job) == "done")
     time.sleep(rnd.random() * 0.25)
 
 

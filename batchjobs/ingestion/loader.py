@@ -115,19 +115,26 @@ class LoaderPool:
 
     def _load_chunk(self, session: Session, feed: queue.Queue[str | ChunkRecord], turn: int) -> None:
         with session.transaction():
+            # A COPY lasts as long as its rows are read: no limit on that. What follows is short.
+            session.execute("SET LOCAL statement_timeout = 0")
             with session.cursor().copy(self.writer.copy) as copy:
                 while isinstance(piece := self._get(feed), str):
                     copy.write(piece)
+            session.execute("SET LOCAL statement_timeout = DEFAULT")
             self.writer.stage(session, piece)
-            with self._turn:
-                while self._committed != turn:
-                    if self._error is not None:
-                        raise _AbortedError
-                    self._turn.wait(POLL_SECONDS)
+            while not self._is_turn(turn):
+                session.execute("SELECT")  # waiting is not being idle
             commit_chunk(session, self.writer, piece)
         with self._turn:
             self._committed += 1
             self._turn.notify_all()
+
+    def _is_turn(self, turn: int) -> bool:
+        with self._turn:
+            self._turn.wait_for(lambda: self._committed == turn or self._error is not None, POLL_SECONDS)
+            if self._error is not None:
+                raise _AbortedError
+            return self._committed == turn
 
     def _get(self, source: queue.Queue[Any]) -> Any:
         while True:

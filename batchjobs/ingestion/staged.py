@@ -20,10 +20,12 @@ STAGE = """
         external_id text COLLATE "C", properties jsonb, attributes jsonb
     ) ON COMMIT DELETE ROWS
 """
+# People and interactions are looked up one by one through their indexes, in subqueries (OFFSET 0 keeps the planner from
+# turning them into joins): the stage has no statistics, a fresh audience has none either, and joins planned without
+# them compared everybody with everybody.
+#
 # Identity: the e-mail address decides. A partner's number finds a person without one, and is learned from rows that
 # have both; it never moves from one person to another.
-# Looked up one by one through the indexes: a fresh audience has no statistics, and a join planned without them
-# compares everybody with everybody.
 _PAIRS = """
     SELECT DISTINCT ON (partner_user_id) partner_user_id, email FROM (
         SELECT DISTINCT ON (email) email, partner_user_id, row_no FROM stage
@@ -36,14 +38,14 @@ _BY_PARTNER = """(SELECT p.id FROM audience_profile p
 LEARN_EMAILS = f"""
     UPDATE audience_profile p SET email = found.email, updated_at = clock_timestamp()
     FROM (SELECT s.email, {_BY_PARTNER.format(" AND p.email IS NULL")} AS id, {_BY_EMAIL.format("")} AS taken
-          FROM ({_PAIRS}) s) found
+          FROM ({_PAIRS}) s OFFSET 0) found
     WHERE p.id = found.id AND found.taken IS NULL
 """  # noqa: S608  no outside text
 LEARN_PARTNERS = f"""
     UPDATE audience_profile p SET partner_user_id = found.partner_user_id, updated_at = clock_timestamp()
     FROM (SELECT s.partner_user_id, {_BY_EMAIL.format(" AND p.partner_user_id IS NULL")} AS id,
                  {_BY_PARTNER.format("")} AS taken
-          FROM ({_PAIRS}) s) found
+          FROM ({_PAIRS}) s OFFSET 0) found
     WHERE p.id = found.id AND found.taken IS NULL
 """  # noqa: S608  no outside text
 # What a profile held before this job changed it. Profiles that the job made itself need no image.
@@ -60,6 +62,7 @@ BEFORE_LEARNING = f"""
 
 def _profiles(key: str, condition: str, conflict: str) -> tuple[str, str]:
     """Statements that write the profiles of a chunk found by `key`: with attributes, and without."""
+    find = f"(SELECT p.id FROM audience_profile p WHERE p.database_id = %(database)s AND p.{key} = w.{key})"  # noqa: S608
     with_attributes = f"""
         WITH wanted AS MATERIALIZED (
             SELECT {key}, batchdesk_jsonb_merge(attributes ORDER BY row_no) AS attributes
@@ -68,7 +71,7 @@ def _profiles(key: str, condition: str, conflict: str) -> tuple[str, str]:
             INSERT INTO audience_profilebeforeimage (job, profile_id, email, partner_user_id, attributes)
             SELECT %(job)s, id, email, partner_user_id, attributes FROM (
                 SELECT p.id, p.email, p.partner_user_id, p.attributes
-                FROM wanted w JOIN audience_profile p ON p.database_id = %(database)s AND p.{key} = w.{key}
+                FROM (SELECT w.attributes, {find} AS id FROM wanted w OFFSET 0) w JOIN audience_profile p ON p.id = w.id
                 WHERE NOT p.attributes @> w.attributes AND p.created_by_job IS DISTINCT FROM %(job)s
                 ORDER BY p.{key} FOR UPDATE OF p) changing
             ON CONFLICT (job, profile_id) DO NOTHING RETURNING 1
@@ -87,9 +90,8 @@ def _profiles(key: str, condition: str, conflict: str) -> tuple[str, str]:
     without = f"""
         WITH written AS (
             INSERT INTO audience_profile (database_id, {key}, created_by_job)
-            SELECT %(database)s, s.{key}, %(job)s FROM (SELECT DISTINCT {key} FROM stage WHERE {condition}) s
-            WHERE NOT EXISTS (SELECT FROM audience_profile p WHERE p.database_id = %(database)s AND p.{key} = s.{key})
-            ORDER BY s.{key} ON CONFLICT {conflict} DO NOTHING RETURNING 1
+            SELECT %(database)s, w.{key}, %(job)s FROM (SELECT DISTINCT {key} FROM stage WHERE {condition}) w
+            WHERE {find} IS NULL ORDER BY w.{key} ON CONFLICT {conflict} DO NOTHING RETURNING 1
         ) SELECT count(*), 0 FROM written
     """  # noqa: S608
     return with_attributes, without
@@ -102,24 +104,25 @@ BY_PARTNER = _profiles(
 _INTO_INTERACTIONS = """
     INSERT INTO audience_interaction
         (database_id, profile_id, kind, occurred_at, external_id, properties, created_by_job, row_no)
-    SELECT %(database)s, p.id, s.kind, s.occurred_at, s.external_id, s.properties, %(job)s, s.row_no
+    SELECT %(database)s, s.profile_id, s.kind, s.occurred_at, s.external_id, s.properties, %(job)s, s.row_no
 """
 _ONCE = "ON CONFLICT (database_id, external_id) WHERE external_id IS NOT NULL DO NOTHING"
 INTERACTIONS = f"""
     {_INTO_INTERACTIONS}
-    FROM stage s JOIN audience_profile p ON p.database_id = %(database)s AND p.email = s.email {_ONCE}
-"""
+    FROM (SELECT s.*, {_BY_EMAIL.format("")} AS profile_id FROM stage s WHERE s.email IS NOT NULL OFFSET 0) s
+    WHERE s.profile_id IS NOT NULL {_ONCE}
+"""  # noqa: S608  no outside text
 INTERACTIONS_BY_PARTNER = f"""
     {_INTO_INTERACTIONS}
-    FROM stage s JOIN audience_profile p ON p.database_id = %(database)s AND p.partner_user_id = s.partner_user_id
-    WHERE s.email IS NULL {_ONCE}
-"""
-# Rows that are already there leave the stage, so that they change nothing; the first statement also names them.
+    FROM (SELECT s.*, {_BY_PARTNER.format("")} AS profile_id FROM stage s WHERE s.email IS NULL OFFSET 0) s
+    WHERE s.profile_id IS NOT NULL {_ONCE}
+"""  # noqa: S608  no outside text
+# Rows that are already there leave the stage, so that they change nothing.
 DROP_KNOWN = """
-    WITH known AS (
-        DELETE FROM stage s USING audience_interaction i
-        WHERE i.database_id = %(database)s AND i.external_id = s.external_id RETURNING s.row_no
-    ) SELECT row_no FROM known
+    DELETE FROM stage s WHERE (
+        SELECT i.id FROM audience_interaction i
+        WHERE i.database_id = %(database)s AND i.external_id = s.external_id) IS NOT NULL
+    RETURNING s.row_no
 """
 
 
