@@ -19,11 +19,11 @@ from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
 
+from batchjobs.doorbell import DRAINING, ring
 from batchjobs.failures import FileFailureError
 from batchjobs.models import BatchJob, Beat, JobRequest, Queue
 from batchjobs.sessions import open_session, owner_name
 from batchjobs.states import Status, sources_of
-from batchjobs.tasks import DRAINING, ring
 from console.registry import registered
 
 log = structlog.get_logger(__name__)

@@ -25,10 +25,10 @@ from accounts.services import audit
 from audience.models import Database
 from audience.services import database_default
 from batchjobs import kernel
+from batchjobs.doorbell import ring
 from batchjobs.ingestion.sniff import DELIMITERS
 from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
 from batchjobs.states import ACTION_STATES, ACTIVE, Action, TransitionRefusedError
-from batchjobs.tasks import ring
 
 log = structlog.get_logger(__name__)
 

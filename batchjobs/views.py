@@ -21,6 +21,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from batchjobs import downloads, services
 from batchjobs.forms import BatchJobForm
+from batchjobs.ingestion.records import event
 from batchjobs.models import BatchJob
 from batchjobs.pages import (
     DETAIL_RELATIONS,
@@ -166,7 +167,7 @@ def _detail_page(request: Request, job: BatchJob, *, refused: str = "", status: 
 
 def _new_page(request: Request, form: BatchJobForm, *, status: int = 200) -> HttpResponse:
     back = url_with(reverse("batchjob_list"), list_params(request.GET))
-    context: dict[str, Any] = {"form": form, "back": back}
+    context: dict[str, Any] = {"form": form, "back": back, "columns": event.COLUMNS}
     if wants_fragment(request, "job-form"):
         return vary_on_htmx(render(request, "batchjobs/new.html#form", context, status=status))
     if wants_fragment(request, "drawer"):

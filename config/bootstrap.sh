@@ -72,7 +72,11 @@ venv() {
 browser() {
     if [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null; then return; fi
     # On Ubuntu the package is a stub for a snap.
-    if ! grep -qs '^ID=ubuntu' /etc/os-release && apt_install chromium; then return; fi
+    if ! grep -qs '^ID=ubuntu' /etc/os-release && apt_install chromium; then
+        # The pages ask for Inter first; without it they take the font of the system.
+        apt_install fonts-inter || say "There is no fonts-inter, so the pictures of the pages have another font."
+        return
+    fi
     say "There is no chromium, so the browser tests are left out. Name one with CHROMIUM=/path/to/chromium,"
     say "or on Debian: sudo apt-get install -y chromium"
 }

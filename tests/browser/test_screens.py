@@ -23,9 +23,10 @@ from tests.operations import make_job
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 VIEWS = [(screen, theme) for screen in ("1440", "390") for theme in ("light", "dark")]
+STATES = ["pending", "running", "done", "clean", "checked", "failed", "duplicate", "canceled", "expired"]
 PAGES = [
-    "sign-in", "list", "list-empty", "list-none", "new",
-    "pending", "running", "done", "corrections", "checked", "failed", "duplicate", "canceled", "expired", "not-found",
+    "sign-in", "batch-jobs-list", "batch-jobs-empty", "batch-jobs-no-results", "batch-job-new", "not-found",
+    *(f"batch-job-{state}" for state in STATES),
 ]  # fmt: skip
 
 
@@ -33,7 +34,7 @@ PAGES = [
 def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
     tom = make_user(account, name="Tom Aldridge")
     minutes = lambda n: dt.timedelta(minutes=n)  # noqa: E731
-    done = make_job(
+    clean = make_job(
         account, name="Newsletter opens, October", by=tom, valid=402_118, chunks=7, seconds=61,
         age=dt.timedelta(days=1, hours=3), file_name="campaign_recipient_activity.tsv", size=58_200_000,
         tags=["newsletter"],
@@ -43,12 +44,12 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
             account, Status.EXPIRED, name="Spring campaign purchases", by=person, valid=20_114, invalid=41,
             age=dt.timedelta(days=95), file_name="spring-2026-orders.csv", size=6_600_000,
         ),
-        "done": done,
+        "clean": clean,
         "canceled": make_job(
             account, Status.CANCELED, name="Event sign-ups, wrong list", by=tom, valid=640, age=dt.timedelta(days=1),
             file_name="signup-rest.csv", size=118_000, share_read=0.38, canceled_by="Tom Aldridge", seconds=3,
         ),
-        "corrections": make_job(
+        "done": make_job(
             account, name="Loyalty members, November", by=person, valid=17_892, invalid=312, skipped=40, chunks=3,
             age=minutes(190), seconds=41, tags=["loyalty", "monthly"], event_names=["purchase", "signup"],
         ),
@@ -65,7 +66,7 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
         ),
         "duplicate": make_job(
             account, Status.FAILED, name="Newsletter opens, second try", by=person, valid=0, chunks=0, age=minutes(60),
-            seconds=1, failure_code="DUPLICATE_FILE", duplicate_of=done,
+            seconds=1, failure_code="DUPLICATE_FILE", duplicate_of=clean,
             file_name="campaign_recipient_activity.tsv", size=58_200_000,
         ),
         "running": make_job(
@@ -83,13 +84,13 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
 def path_of(name: str, jobs: dict[str, BatchJob]) -> str:
     fixed = {
         "sign-in": "/accounts/login/",
-        "list": "/batch-jobs/",
-        "list-empty": "/batch-jobs/",
-        "list-none": "/batch-jobs/?q=easter&status=failed",
-        "new": "/batch-jobs/new/",
+        "batch-jobs-list": "/batch-jobs/",
+        "batch-jobs-empty": "/batch-jobs/",
+        "batch-jobs-no-results": "/batch-jobs/?q=easter&status=failed",
+        "batch-job-new": "/batch-jobs/new/",
         "not-found": "/batch-jobs/999999/",
     }
-    return fixed.get(name) or f"/batch-jobs/{jobs[name].pk}/"
+    return fixed.get(name) or f"/batch-jobs/{jobs[name.removeprefix('batch-job-')].pk}/"
 
 
 @pytest.mark.parametrize(("screen", "theme"), VIEWS)
@@ -97,14 +98,16 @@ def path_of(name: str, jobs: dict[str, BatchJob]) -> str:
 def test_screen(
     name: str, screen: str, theme: str, open_page: OpenPage, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    jobs = {} if name in ("list-empty", "sign-in") else request.getfixturevalue("jobs")
+    jobs = {} if name in ("batch-jobs-empty", "sign-in") else request.getfixturevalue("jobs")
     page = open_page(path_of(name, jobs), screen=screen, theme=theme, stranger=name == "sign-in")
     assert ("not here" in page.content()) == (name == "not-found")
-    if name == "new":
+    if name == "batch-job-new":
         page.locator("#job-reading summary").click()
     folder = IMAGES if os.environ.get("SCREENSHOTS") else tmp_path
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"{name}-{screen}-{theme}.png")
+    if name == "batch-job-new":
+        page.locator("#job-columns summary").click()
     assert_accessible(page)
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, "The page scrolls sideways."

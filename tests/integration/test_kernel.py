@@ -17,11 +17,11 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.db.models.functions import Now
 
-from batchjobs import kernel
+from batchjobs import doorbell, kernel
+from batchjobs.doorbell import DRAINING
 from batchjobs.models import BatchJob, Chunk, JobCrash
 from batchjobs.services import batchjob_cancel, batchjob_create, batchjob_give_up
 from batchjobs.states import TransitionRefusedError
-from batchjobs.tasks import DRAINING
 from benchmarks.data import write_events
 from config import embedded
 from tests import chaos
@@ -308,12 +308,10 @@ def test_flushall_loses_no_job(tmp_path, settings):
 
 
 def test_without_redis_a_job_is_still_made(monkeypatch):
-    from batchjobs import tasks
-
     def refuse(*args, **kwargs):
         raise ConnectionError("no broker")
 
-    monkeypatch.setattr(tasks.queue_work, "apply_async", refuse)
+    monkeypatch.setattr(doorbell.current_app, "send_task", refuse)
     job = small_job(make_actor())
     assert kernel.sweep() == {"short": 1, "long": 0}
     kernel.queue_work("short")

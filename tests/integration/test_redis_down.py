@@ -15,6 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.permissions import Role
+from batchjobs import doorbell
 from config.cache import SteadyRedisCache
 from tests.factories import PASSWORD, make_account, make_user
 from tests.rows import CONTENT, make_token
@@ -39,14 +40,13 @@ def silent() -> Iterator[int]:
 
 @pytest.fixture(params=["refusing", "silent"])
 def lost(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
-    from batchjobs.tasks import queue_work
     from config.celery import app
 
     url = f"redis://127.0.0.1:{silent if request.param == 'silent' else 1}/0"
     settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
     monkeypatch.setattr(SteadyRedisCache, "down_until", {})
     connection = app.connection_for_write(url)
-    monkeypatch.setattr(queue_work, "apply_async", partial(queue_work.apply_async, connection=connection))
+    monkeypatch.setattr(doorbell.current_app, "send_task", partial(app.send_task, connection=connection))
 
 
 @pytest.mark.usefixtures("lost")

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from batchjobs import kernel
+from batchjobs.doorbell import DRAINING
 from batchjobs.models import Queue
-from batchjobs.tasks import DRAINING
 
 
 class Command(BaseCommand):
