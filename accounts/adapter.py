@@ -1,4 +1,4 @@
-"""How allauth behaves here: nobody signs up by themselves, and signing in or out says nothing that the page does not."""
+"""How allauth behaves here: nobody signs up by themselves, and it says nothing that the page does not say itself."""
 
 from typing import Any
 

@@ -57,10 +57,7 @@ class BatchJobForm(forms.Form):
         label=gettext_lazy("Event name"),
         max_length=120,
         required=False,
-        help_text=gettext_lazy(
-            "For rows without one. With no event_name column it may also come from the file’s name, as in "
-            "purchase-2026.csv."
-        ),
+        help_text=gettext_lazy("For rows without one. It may also come from the file name, as in purchase-2026.csv."),
     )
     tags = forms.CharField(
         label=gettext_lazy("Tags"),

@@ -55,10 +55,10 @@ def clock(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A span in words: “9 s”, “1 min 4 s”, “2 h 5 min”."""
+    """A span in words: “under 1 s”, “9 s”, “1 min 4 s”, “2 h 5 min”."""
     whole = max(int(seconds), 0)
     if whole < 1:
-        return _("less than a second")
+        return _("under 1 s")
     if whole < 60:
         return _("%(s)s s") % {"s": whole}
     minutes, second = divmod(whole, 60)

@@ -125,14 +125,14 @@ def _groups(bad: int) -> list[dict[str, Any]]:
             "examples": [
                 {"line": 112, "value": "ines.prata@example"},
                 {"line": 407, "value": "joao.lopes(at)example.com"},
-                {"line": 1980, "value": "<script>alert(1)</script>"},
+                {"line": 1980, "value": "k.berg@@example.com"},
             ],
         },
         {
             "code": "EVENT_TIME_INVALID",
             "column": "event_time",
             "count": dates,
-            "examples": [{"line": 5022, "value": "2026-02-31"}],
+            "examples": [{"line": 5022, "value": "2026-02-31"}, {"line": 5023, "value": "<script>alert(1)</script>"}],
         },
     ]
     return [group for group in groups if group["count"]]

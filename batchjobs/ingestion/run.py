@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -27,7 +27,7 @@ from batchjobs.ingestion.loader import LoaderPool
 from batchjobs.ingestion.records import event
 from batchjobs.ingestion.records.columns import match_columns
 from batchjobs.ingestion.records.event import ATTRIBUTES, Copying, EventChecker, Staging
-from batchjobs.ingestion.rejects import RejectsPart
+from batchjobs.ingestion.rejects import RejectsPart, shown
 from batchjobs.ingestion.staged import Staged
 from batchjobs.kernel import Lease, LeaseLostError
 from batchjobs.models import BatchJob, Chunk
@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 CHUNK_BYTES = 32 * 1024 * 1024
 REJECTS_IN_A_ROW = 200_000
 STAYS = "What came in before stays."
+PREVIEW_ROWS, PREVIEW_COLUMNS = 3, 12
 HASH_BLOCK = 1024 * 1024
 EVENT_IN_NAME = r"([A-Za-z][A-Za-z0-9_.]{0,119})-.+"
 
@@ -118,7 +119,11 @@ def _prepare(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
         delimiter=str(job.options.get("delimiter") or ""),
         record_max=settings.RECORD_MAX_BYTES,
     )
-    _checker(job, layout)  # a missing column stops the file here
+    try:
+        _checker(job, layout)  # a missing column stops the file here
+    except FileFailureError as failure:
+        failure.params["preview"] = _preview(file, layout)
+        raise
     state = {**job.reader_state, **asdict(layout)}
     changed = lease.control.execute(
         PREPARED,
@@ -133,6 +138,18 @@ def _prepare(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
     if changed.rowcount != 1:
         raise LeaseLostError
     job.reader_state, job.next_offset, job.next_line = state, layout.data_offset, layout.data_line
+
+
+def _preview(file: BinaryIO, layout: DelimitedLayout) -> dict[str, Any]:
+    """The first lines of a file that was not understood, for the person to see what was found."""
+    reader = DelimitedReader(file, layout, settings.RECORD_MAX_BYTES)
+    reader.seek(layout.data_offset, layout.data_line)
+    block = next(reader.blocks(), None)
+    rows = list(zip(block.lines, block.rows, strict=True))[:PREVIEW_ROWS] if block else []
+    return {
+        "header": [shown(name) for name in layout.header[:PREVIEW_COLUMNS]],
+        "rows": [{"line": line, "cells": [shown(cell) for cell in row[:PREVIEW_COLUMNS]]} for line, row in rows],
+    }
 
 
 def _checker(job: BatchJob, layout: DelimitedLayout) -> EventChecker:

@@ -12,11 +12,13 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.models import Account
+from batchjobs.ingestion.records import event
 from batchjobs.kernel import queue_work
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
 from tests.browser.conftest import OpenPage
 from tests.browser.test_screens import assert_accessible
+from tests.factories import PASSWORD, make_user
 from tests.operations import make_job
 
 LIST = "/batch-jobs/"
@@ -162,6 +164,25 @@ def test_error_keeps_the_file_and_takes_the_focus(open_page: OpenPage, account: 
     assert file.size == orders.stat().st_size
 
 
+def test_form_lists_the_columns_of_a_file(open_page: OpenPage) -> None:
+    page = open_page(f"{LIST}new/", screen="390")
+    page.get_by_text("Which columns can the file have?").click()
+    expect(page.locator("#job-columns tbody tr")).to_have_count(len(event.COLUMNS))
+    assert_accessible(page)
+
+
+def test_support_staff_without_an_account_find_their_pages(open_page: OpenPage) -> None:
+    user = make_user(email="sam@example.com", is_staff=True)
+    page = open_page(LIST, stranger=True)
+    page.get_by_label("E-mail").fill(user.email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="You are in no account yet")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("link", name="Open the support pages").click()
+    page.wait_for_url("**/admin/")
+
+
 def test_upload_can_be_stopped(open_page: OpenPage, tmp_path: Path) -> None:
     file = tmp_path / "big.csv"
     file.write_bytes(b"email\n" + b"a@example.com\n" * 600_000)
@@ -249,8 +270,6 @@ def test_without_script(open_page: OpenPage, account: Account, orders: Path) -> 
 
 
 def test_sign_in(open_page: OpenPage, person: Any) -> None:
-    from tests.factories import PASSWORD
-
     page = open_page(LIST, stranger=True)
     page.get_by_label("E-mail").fill(person.email)
     page.get_by_label("Password", exact=True).fill("wrong")
@@ -260,6 +279,11 @@ def test_sign_in(open_page: OpenPage, person: Any) -> None:
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Batch jobs")).to_be_visible()
+    expect(page.locator(".toast")).to_have_count(0)
+    page.locator("[data-user] summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.locator(".toast")).to_have_count(0)
 
 
 def test_server_that_does_not_answer_says_so(open_page: OpenPage, account: Account) -> None:

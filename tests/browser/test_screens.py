@@ -62,7 +62,16 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
             seconds=1,
             file_name="autumn-sale-conversions.csv", size=1_900_000,
             failure_params={"column": "email", "hint": "Each row must say whose event it is.",
-                            "found": "order_ref, sold_at"},
+                            "found": "order_ref, contact_mail, sold_at, amount",
+                "preview": {
+                    "header": ["order_ref", "contact_mail", "sold_at", "amount"],
+                    "rows": [
+                        {"line": 2, "cells": ["A-88121", "rosa.silva@example.com", "2026-11-14 09:12", "39.90"]},
+                        {"line": 3, "cells": ["A-88122", "m.keller@example.com", "2026-11-14 09:15", "12.50"]},
+                        {"line": 4, "cells": ["A-88123", "noor.haddad@example.com", "2026-11-14 09:31", "71.00"]},
+                    ],
+                },
+            },
         ),
         "duplicate": make_job(
             account, Status.FAILED, name="Newsletter opens, second try", by=person, valid=0, chunks=0, age=minutes(60),
@@ -101,13 +110,12 @@ def test_screen(
     jobs = {} if name in ("batch-jobs-empty", "sign-in") else request.getfixturevalue("jobs")
     page = open_page(path_of(name, jobs), screen=screen, theme=theme, stranger=name == "sign-in")
     assert ("not here" in page.content()) == (name == "not-found")
-    if name == "batch-job-new":
-        page.locator("#job-reading summary").click()
     folder = IMAGES if os.environ.get("SCREENSHOTS") else tmp_path
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"{name}-{screen}-{theme}.png")
     if name == "batch-job-new":
         page.locator("#job-columns summary").click()
+        page.locator("#job-reading summary").click()
     assert_accessible(page)
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, "The page scrolls sideways."

@@ -208,6 +208,14 @@ def test_files_that_fail_as_a_whole(marketer, content, code):
     holds_the_rule(job)
 
 
+def test_what_was_found_is_shown_when_a_column_is_missing(marketer):
+    job = run_file(marketer, b'ref,"contact\nmail"\nA1,rosa@example.com\nA2,<b>\x00\xe9\n')
+    assert job.failure_params["preview"] == {
+        "header": ["ref", "contact\nmail"],
+        "rows": [{"line": 3, "cells": ["A1", "rosa@example.com"]}, {"line": 4, "cells": ["A2", "<b>��"]}],
+    }
+
+
 def test_the_event_form_of_a_file_name_only_stands_in(marketer):
     job = run_file(marketer, "email\nx@example.com\n", "list.csv")
     assert (job.failure_code, job.failure_params["column"]) == ("COLUMN_MISSING", "event_name")

@@ -40,7 +40,7 @@ def test_share_never_rounds_to_nothing_or_to_all() -> None:
 def test_spans() -> None:
     assert formats.clock(109) == "1:49"
     assert formats.clock(3723) == "1:02:03"
-    assert formats.span(0.4) == "less than a second"
+    assert formats.span(0.4) == "under 1 s"
     assert formats.span(64) == "1 min 4 s"
     assert formats.span(7500) == "2 h 5 min"
     assert formats.time_left(None) == ""
