@@ -32,6 +32,9 @@ class Env(BaseSettings):
     JOB_MAX_CRASHES: int = Field(default=3, gt=0)
     JOB_RUNNING_CAP: int = Field(default=2, gt=0)
 
+    # `manage.py up` ends and starts again a worker or beat that was not heard of for so long.
+    SILENT_SECONDS: float = Field(default=60, gt=0)
+
     # Limits of what comes in.
     UPLOAD_MAX_BYTES: int = 5 * 1024**3
     RECORD_MAX_BYTES: int = 1_000_000

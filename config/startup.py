@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import http.client
 import json
@@ -189,3 +190,22 @@ def readiness_settles(host: str, port: int) -> Callable[[], bool]:
 
     jobs_sweep.apply_async(ignore_result=True)
     return web_answers(host, port, "/readyz")
+
+
+def silent_services() -> set[str]:
+    """Names of services that the database has not heard of for SILENT_SECONDS (batchjobs.models.Beat)."""
+    from django.db import DatabaseError, connections
+    from django.db.models.functions import Now
+
+    from batchjobs.models import Beat
+    from config.env import env
+
+    names = {"worker:short": "worker", "worker:long": "worker-long", "beat": "beat"}
+    late = Now() - dt.timedelta(seconds=env.SILENT_SECONDS)
+    try:
+        silent = Beat.objects.filter(name__in=names, seen_at__lt=late)
+        return {names[name] for name in silent.values_list("name", flat=True)}
+    except DatabaseError:
+        return set()  # whoever cannot ask does not judge
+    finally:
+        connections.close_all()

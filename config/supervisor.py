@@ -27,6 +27,7 @@ from config.lifeline import MARK, die_with_parent, end_leftovers, signal_quietly
 
 RESTART_FIRST, RESTART_MOST = 0.5, 30.0  # seconds between an end and the next start; doubles each time
 STEADY = 60.0  # whoever ran this long starts anew without a wait
+LISTEN_EVERY = 5.0  # seconds between two looks for silent services
 LOG_KEPT = 20 * 1024 * 1024  # a longer log is put aside at start
 
 
@@ -186,12 +187,27 @@ class Supervisor:
 
     # Running
 
-    def watch(self) -> None:
-        """Runs until asked to stop. Raises StartError when a store is gone."""
+    def watch(self, silent: Callable[[], set[str]] = set) -> None:
+        """Runs until asked to stop. Raises StartError when a store is gone.
+
+        `silent` names services that are there but have not been heard of for too long: frozen, or hanging. They are
+        ended, and so start again; their jobs go on from their checkpoints.
+        """
+        asked_at = time.monotonic()
         while True:
             for service in self.services:
                 self._look_after(service)
+            if time.monotonic() - asked_at > LISTEN_EVERY:
+                for service in self._unheard(silent()):
+                    self.say(f"{service.name} has not been heard of for too long; it is ended.")
+                    signal_quietly(service.process.pid, signal.SIGKILL, group=True)  # type: ignore[union-attr]
+                asked_at = time.monotonic()
             time.sleep(0.2)
+
+    def _unheard(self, names: set[str]) -> list[Service]:
+        """Of `names`, those that have run long enough to have been heard of."""
+        latest = time.monotonic() - env.SILENT_SECONDS
+        return [s for s in self.services if s.name in names and s.restart_at is None and s.started_at < latest]
 
     def _look_after(self, service: Service) -> None:
         now = time.monotonic()

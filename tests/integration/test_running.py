@@ -55,10 +55,10 @@ class Desk:
                 start_new_session=True,
             )
 
-    def up(self, *, seconds: float) -> float:
+    def up(self, *, seconds: float, **environment: str) -> float:
         """Starts and waits until it is ready; how long that took."""
         began = time.monotonic()
-        process = self.process = self.launch()
+        process = self.process = self.launch(**environment)
         ready = f"Batchdesk is ready: http://127.0.0.1:{self.port}/"
         poll(
             lambda: ready in self.said().splitlines() or process.poll() is not None,
@@ -269,9 +269,20 @@ def test_killed_supervisor_leaves_nothing(desk: Desk) -> None:
 def test_next_start_is_quick_and_keeps_the_data(desk: Desk) -> None:
     before = desk.credentials()
     (desk.data_dir / "run" / "web.pid").write_text("1\n")  # as a machine leaves it that lost its power
-    assert desk.up(seconds=60) < 15
+    assert desk.up(seconds=60, SILENT_SECONDS="5", JOB_SWEEP_SECONDS="1") < 15
     assert desk.credentials() == before
     assert len(desk.jobs()) == 2
+
+
+def test_frozen_workers_are_started_again(desk: Desk) -> None:
+    """Also when the one that sweeps is frozen: nobody else would find the job of the other."""
+    before = {name: desk.pid(name) for name in ("worker", "worker-long")}
+    for pid in before.values():
+        os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    poll(lambda: all(desk.pid(name) != pid for name, pid in before.items()), seconds=40, what="new workers")
+    assert time.monotonic() - began > 2  # they were given time
+    poll(lambda: all(not Path(f"/proc/{pid}").exists() for pid in before.values()), seconds=5, what="their end")
 
 
 def test_sigterm_stops_everything_in_a_few_seconds(desk: Desk) -> None:

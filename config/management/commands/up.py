@@ -34,7 +34,7 @@ class Command(BaseCommand):
         try:
             with Supervisor(host=host, port=port) as desk:
                 self._start(desk, demo=not no_demo)
-                desk.watch()
+                desk.watch(startup.silent_services)
         except StopRequested:
             return
         except (StartError, StoreError) as error:
