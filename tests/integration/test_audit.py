@@ -15,7 +15,8 @@ def test_the_audit_log_only_grows():
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO accounts_auditevent (actor, action, target, data) VALUES ('a', 'b', '', '{}')")
     for statement in ("UPDATE accounts_auditevent SET actor = 'x'", "DELETE FROM accounts_auditevent"):
-        session = open_session("x")
-        with pytest.raises(psycopg.errors.RaiseException, match="only grows"):
+        with (
+            open_session("x") as session,
+            pytest.raises(psycopg.errors.RaiseException, match="only grows"),
+        ):
             session.execute(statement)
-        session.close()
