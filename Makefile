@@ -44,7 +44,7 @@ check: ## Lint, types, import rules, templates, migrations, settings for product
 	$(as_deployed) state_diagram --check
 
 bench: ## The benchmarks: a table of ratios, and benchmarks/results.json
-	@$(bootstrap) venv dev
+	@$(bootstrap) venv bench
 	@exec $(python) -m benchmarks $(ARGS)
 
 chaos: ## Kills and freezes, the long form

@@ -85,6 +85,10 @@ class Interaction(models.Model):
     created_by_job = models.BigIntegerField(editable=False)
     row_no = models.BigIntegerField(editable=False)  # the physical line of the job's file
     change_xid = change_xid()
+    # What was decided on it ("approve" files). Unknown is not blank.
+    decision = models.TextField(_("decision"), null=True)  # noqa: DJ001
+    decision_note = models.TextField(_("note"), null=True)  # noqa: DJ001
+    decided_at = models.DateTimeField(_("decided at"), null=True)
 
     objects = TenantManager["Interaction"]()
     tenant_path = "database__account"
@@ -114,14 +118,60 @@ class Interaction(models.Model):
         return f"{self.kind} {self.external_id or self.pk}"
 
 
-class Suppression(models.Model):
-    """An address that must not be written to, kept by its hash so that it outlives the profile."""
+class ContactList(models.Model):
+    """A named list of people. One that a file names is made when it is not there yet."""
 
-    database = models.ForeignKey(Database, models.CASCADE, related_name="suppressions")
+    database = models.ForeignKey(Database, models.CASCADE, related_name="lists", db_index=False)
+    name = models.CharField(_("name"), max_length=120)
+    created_by_job = models.BigIntegerField(null=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    objects = TenantManager["ContactList"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("list")
+        verbose_name_plural = _("lists")
+        constraints = [models.UniqueConstraint(fields=["database", "name"], name="list_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ListMember(models.Model):
+    """That a person is on a list, and since when."""
+
+    contact_list = models.ForeignKey(ContactList, models.CASCADE, related_name="members", db_index=False)
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="memberships")
+    joined_at = models.DateTimeField(_("joined at"), db_default=Now())
+    created_by_job = models.BigIntegerField(null=True, editable=False)
+    change_xid = change_xid()
+
+    objects = TenantManager["ListMember"]()
+    tenant_path = "contact_list__database__account"
+
+    class Meta:
+        verbose_name = _("list member")
+        verbose_name_plural = _("list members")
+        constraints = [models.UniqueConstraint(fields=["contact_list", "profile"], name="list_member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.profile_id} on {self.contact_list_id}"
+
+
+class Suppression(models.Model):
+    """Somebody who must not be written to on a channel, known by any of three keys.
+
+    Kept by the hash of the address, so that it outlives the profile and may come before it: whoever asks, asks from
+    the person's side with all three keys (`services.suppressed`). Nothing that is imported takes one away.
+    """
+
+    database = models.ForeignKey(Database, models.CASCADE, related_name="suppressions", db_index=False)
     channel = models.CharField(_("channel"), max_length=20, default="email")
-    email_sha256 = models.CharField(max_length=64)
-    email_md5 = models.CharField(max_length=32, blank=True)
-    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    email_sha256 = models.CharField(_("SHA-256 of the address"), max_length=64, null=True)  # noqa: DJ001  unique if there
+    email_md5 = models.CharField(_("MD5 of the address"), max_length=32, null=True)  # noqa: DJ001  likewise
+    partner_user_id = models.TextField(_("partner user id"), null=True, db_collation="C")  # noqa: DJ001  likewise
+    reason = models.CharField(_("reason"), max_length=255, blank=True)
     opted_out_at = models.DateTimeField(_("opted out at"), db_default=Now())
     created_by_job = models.BigIntegerField(null=True, editable=False)
     change_xid = change_xid()
@@ -132,10 +182,26 @@ class Suppression(models.Model):
     class Meta:
         verbose_name = _("suppression")
         verbose_name_plural = _("suppressions")
-        constraints = [models.UniqueConstraint(fields=["database", "channel", "email_sha256"], name="suppression_once")]
+        constraints = [
+            *(
+                models.UniqueConstraint(
+                    fields=["database", "channel", key],
+                    condition=models.Q(**{f"{key}__isnull": False}),
+                    name=f"suppression_{short}_once",
+                )
+                for key, short in (("email_sha256", "sha256"), ("email_md5", "md5"), ("partner_user_id", "partner"))
+            ),
+            models.CheckConstraint(
+                condition=models.Q(email_sha256__isnull=False)
+                | models.Q(email_md5__isnull=False)
+                | models.Q(partner_user_id__isnull=False),
+                name="suppression_has_key",
+            ),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.channel} {self.email_sha256[:12]}"
+        key = self.email_sha256 or self.email_md5 or self.partner_user_id or ""
+        return f"{self.channel} {key[:12]}"
 
 
 class ProfileBeforeImage(models.Model):

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from batchjobs.ingestion.formulas import make_safe
 from batchjobs.ingestion.records.columns import ERROR_COLUMNS
 from batchjobs.ingestion.rejects import readable
+from batchjobs.library import FileGoneError, open_file
 from batchjobs.models import BatchJob, Chunk
 
 BLOCK = 64 * 1024
@@ -25,9 +26,13 @@ BLOCK = 64 * 1024
 
 def source_response(job: BatchJob) -> HttpResponseBase:
     """The file as it was uploaded, byte for byte. Raises Http404 when it is gone."""
-    if job.file is None or job.file.removed_at or not default_storage.exists(job.file.stored_as):
-        raise Http404(_("The file of this job is no longer kept."))
-    response = FileResponse(default_storage.open(job.file.stored_as), content_type="application/octet-stream")
+    gone = Http404(_("The file of this job is no longer kept."))
+    if job.file is None:
+        raise gone
+    try:
+        response = FileResponse(open_file(job.file), content_type="application/octet-stream")
+    except FileGoneError:
+        raise gone from None
     response["Content-Length"] = str(job.file.size)
     return _as_attachment(response, job.file.name)
 

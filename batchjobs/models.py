@@ -21,6 +21,11 @@ class RecordType(models.TextChoices):
     """What is in a file. The modules are in batchjobs/ingestion/records/."""
 
     EVENT = "event", _("Event")
+    OPTOUT = "optout", _("Optout")
+    APPROVE = "approve", _("Approve")
+    PROFILE = "profile", _("Profile")
+    LIST = "list", _("List")
+    PURCHASE = "purchase", _("Purchase")
 
 
 class Source(models.TextChoices):
@@ -33,14 +38,22 @@ class Queue(models.TextChoices):
 
 
 class SourceFile(models.Model):
-    """A file in the account's library. `removed_at` is set when it expired and the bytes are gone."""
+    """A file in the account's library: its bytes are its parts, one after the other (batchjobs/library.py).
 
-    account = models.ForeignKey(Account, models.CASCADE, related_name="files")
+    A file that is still arriving has `received` < `size`. `removed_at` is set when it expired and the bytes are gone.
+    """
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="files", db_index=False)
     name = models.CharField(_("file name"), max_length=255)
-    stored_as = models.CharField(max_length=200, unique=True, editable=False)
-    size = models.BigIntegerField(_("bytes"))
+    size = models.BigIntegerField(_("bytes"))  # as declared when the upload began
+    received = models.BigIntegerField(_("bytes received"), db_default=0)
     sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True)
+    # What a browser needs to go on with an upload that was cut off: its address, and which file it was.
+    upload_id = models.UUIDField(null=True, unique=True, editable=False)
+    client_mark = models.CharField(max_length=120, blank=True, editable=False)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
     created_at = models.DateTimeField(_("uploaded at"), db_default=Now())
+    touched_at = models.DateTimeField(_("last heard of"), db_default=Now())
     removed_at = models.DateTimeField(_("removed at"), null=True, blank=True)
 
     objects = TenantManager["SourceFile"]()
@@ -48,9 +61,40 @@ class SourceFile(models.Model):
     class Meta:
         verbose_name = _("file")
         verbose_name_plural = _("files")
+        constraints = [
+            models.CheckConstraint(condition=Q(received__gte=0, received__lte=F("size")), name="file_received_fits")
+        ]
+        indexes = [
+            GinIndex(
+                F("account"), OpClass(Lower("name"), name="gin_trgm_ops"), name="file_name_trigrams", fastupdate=False
+            ),
+            models.Index(fields=["account", "sha256"], name="file_content"),
+            models.Index(fields=["created_at"], condition=Q(removed_at__isnull=True), name="file_kept"),
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_complete(self) -> bool:
+        return self.received == self.size
+
+
+class FilePart(models.Model):
+    """Bytes of a file, an object of its own in storage: [start, start + size)."""
+
+    file = models.ForeignKey(SourceFile, models.CASCADE, related_name="parts", db_index=False)
+    start = models.BigIntegerField()
+    size = models.BigIntegerField()
+    stored_as = models.CharField(max_length=200, unique=True)
+
+    objects: models.Manager[FilePart] = models.Manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["file", "start"], name="file_part_once")]
+
+    def __str__(self) -> str:
+        return self.stored_as
 
 
 class BatchJobQuerySet(TenantQuerySet["BatchJob"]):
@@ -151,6 +195,9 @@ class BatchJob(models.Model):
             GinIndex(
                 F("account"), OpClass(Lower("name"), name="gin_trgm_ops"), name="job_name_trigrams", fastupdate=False
             ),
+            models.Index(fields=["account", "created_by", "-id"], name="job_by_person"),
+            GinIndex(fields=["account", "tags"], name="job_tags", fastupdate=False),
+            GinIndex(fields=["account", "event_names"], name="job_event_names", fastupdate=False),
         ]
 
     def __str__(self) -> str:
@@ -182,6 +229,7 @@ class Chunk(models.Model):
     invalid = models.IntegerField()
     new_profiles = models.IntegerField(default=0)
     changed_profiles = models.IntegerField(default=0)
+    figures = models.JSONField(default=dict)  # further counts of the record type: {"new_members": 12}
     skipped_lines = models.TextField(blank=True)  # an int8multirange as text
     part = models.CharField(max_length=200, blank=True)  # rejected rows as NDJSON, stored before the commit
     groups = models.JSONField(default=list)  # [{code, column, count, examples: [{line, value}]}]
@@ -259,6 +307,26 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class SavedView(models.Model):
+    """A search of the Batch jobs page that a person keeps: the page's query string under a name."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    name = models.CharField(_("name"), max_length=60)
+    query = models.CharField(max_length=2000)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager["SavedView"]()
+
+    class Meta:
+        verbose_name = _("saved view")
+        verbose_name_plural = _("saved views")
+        constraints = [models.UniqueConstraint("account", "user", Lower("name"), name="saved_view_once")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Beat(models.Model):

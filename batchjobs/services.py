@@ -13,7 +13,6 @@ from zoneinfo import available_timezones
 import structlog
 from django.conf import settings
 from django.core.files.base import File
-from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
@@ -27,6 +26,7 @@ from audience.services import database_default
 from batchjobs import kernel
 from batchjobs.doorbell import ring
 from batchjobs.ingestion.sniff import DELIMITERS
+from batchjobs.library import remove_bytes, store_file
 from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
 from batchjobs.states import ACTION_STATES, ACTIVE, Action, TransitionRefusedError
 
@@ -99,7 +99,7 @@ def batchjob_create(
             return earlier
     database = database or database_default(account=by.account)
     size = content.size or 0
-    stored_as = default_storage.save(f"sources/{by.account.pk}/{uuid4().hex}", content)
+    file = store_file(account=by.account, name=file_name, content=content, by=by.user)
     try:
         with transaction.atomic():
             job = BatchJob.objects.create(
@@ -107,7 +107,7 @@ def batchjob_create(
                 name=(name.strip() or _generated_name(file_name))[:200],
                 record_type=record_type,
                 source=Source.NEW_FILE,
-                file=SourceFile.objects.create(account=by.account, name=file_name, stored_as=stored_as, size=size),
+                file=file,
                 database=database,
                 event_name=event_name.strip(),
                 tags=sorted({t.strip()[:40] for t in tags if t.strip()}),
@@ -123,7 +123,7 @@ def batchjob_create(
             audit(by=by, action="batch_job.created", target=job.name, data={"job": job.pk, "file": file_name})
             ring(job.queue)
     except IntegrityError as error:
-        default_storage.delete(stored_as)
+        _take_back(file)
         if "idempotency_key_once" in str(error) and (earlier := _answered_before(by, idempotency_key, fingerprint)):
             return earlier
         if "job_name_once" in str(error):
@@ -132,11 +132,16 @@ def batchjob_create(
             ) from error
         raise
     except BaseException:
-        default_storage.delete(stored_as)
+        _take_back(file)
         raise
     log.info("job_created", job=job.pk, file=file_name, size=size)
     job.refresh_from_db()
     return job
+
+
+def _take_back(file: SourceFile) -> None:
+    remove_bytes(file)
+    file.delete()
 
 
 def batchjob_cancel(*, job: BatchJob, by: Actor) -> BatchJob:

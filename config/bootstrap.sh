@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings the virtual environment up to what a lock file says. `make` calls it:
-#   config/bootstrap.sh venv run|dev     .venv with config/locks/<name>.txt, without network when nothing changed
+#   config/bootstrap.sh venv run|dev|bench     .venv with config/locks/<name>.txt, without network when nothing changed
 #   config/bootstrap.sh lock             config/locks/*.txt from pyproject.toml; UPGRADE=1 for newer versions
 #   config/bootstrap.sh browser          a Chromium for the browser tests, where that is allowed
 # PYTHON names the Python to use; otherwise the newest of those found from 3.11 on.
@@ -59,10 +59,12 @@ make_venv() {
 
 venv() {
     make_venv
-    locks=$(cat config/locks/run.txt config/locks/dev.txt | sha256sum | cut -c 1-64)
+    locks=$(cat config/locks/*.txt | sha256sum | cut -c 1-64)
     have=$(cat .venv/installed 2>/dev/null || true)
-    # What the tests need contains what a run needs.
-    if [ "$have" = "dev $locks" ] || [ "$have" = "$1 $locks" ]; then return; fi
+    # What the benchmarks need contains what the tests need, and that what a run needs.
+    case "$1 in $have" in
+        "run in "*" $locks" | "dev in "[db]*" $locks" | "bench in bench $locks") return ;;
+    esac
     say "Installing the packages of config/locks/$1.txt"
     rm -f .venv/installed
     .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r "config/locks/$1.txt"
@@ -87,7 +89,7 @@ lock() {
     trap 'rm -rf "$tools"' EXIT
     "$python" -m venv "$tools"
     "$tools/bin/python" -m pip install -q --disable-pip-version-check uv
-    for name in run dev; do
+    for name in run dev bench; do
         group=$name
         [ "$name" = run ] && group=embedded
         say "Resolving config/locks/$name.txt"
@@ -99,5 +101,5 @@ lock() {
 
 case "${1:-}" in
     venv | browser | lock) "$@" ;;
-    *) say "Say what to do: venv run, venv dev, browser or lock."; exit 2 ;;
+    *) say "Say what to do: venv run, venv dev, venv bench, browser or lock."; exit 2 ;;
 esac

@@ -6,11 +6,11 @@ import datetime as dt
 from typing import Any
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from accounts.models import Account, User
 from audience.services import database_default
+from batchjobs.library import store_file
 from batchjobs.models import BatchJob, Chunk, Queue, SourceFile
 from batchjobs.states import ACTIVE, Status
 
@@ -19,8 +19,10 @@ HEADER = ["email", "event_name", "event_time", "partner_event_id", "first_name",
 
 def make_file(account: Account, *, name: str = "loyalty_members.csv", size: int = 4_100_000) -> SourceFile:
     """A file of the library. Its bytes are few whatever its `size` says."""
-    stored = default_storage.save(f"sources/{account.pk}/{name}", ContentFile(",".join(HEADER).encode() + b"\n"))
-    return SourceFile.objects.create(account=account, name=name, stored_as=stored, size=size, sha256="9be017d4" * 8)
+    file = store_file(account=account, name=name, content=ContentFile(",".join(HEADER).encode() + b"\n"))
+    SourceFile.objects.filter(pk=file.pk).update(size=size, received=size, sha256="9be017d4" * 8)
+    file.refresh_from_db()
+    return file
 
 
 def make_job(

@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from accounts.actors import Actor
@@ -16,7 +15,8 @@ from accounts.permissions import Role
 from accounts.services import api_key_create
 from audience.models import Database, Interaction, Profile
 from audience.services import database_default
-from batchjobs.models import BatchJob, SourceFile
+from batchjobs.library import store_file
+from batchjobs.models import BatchJob
 from batchjobs.states import ENDED, Status
 
 _numbers = count(1)
@@ -31,10 +31,7 @@ def make_token(account: Account, role: Role = Role.MANAGER) -> str:
 def make_job(account: Account, status: Status = Status.PENDING, **extra: Any) -> BatchJob:
     """A job in a state it could be in, with a stored file."""
     number = next(_numbers)
-    stored_as = default_storage.save(f"sources/test-{number}", ContentFile(CONTENT))
-    file = SourceFile.objects.create(
-        account=account, name=f"events-{number}.csv", stored_as=stored_as, size=len(CONTENT)
-    )
+    file = store_file(account=account, name=f"events-{number}.csv", content=ContentFile(CONTENT))
     now = timezone.now()
     facts: dict[str, Any] = {}
     if status != Status.PENDING:

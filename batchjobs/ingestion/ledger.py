@@ -23,9 +23,9 @@ LEDGER = """
         RETURNING id
     )
     INSERT INTO batchjobs_chunk (job_id, n, lease_token, end_offset, end_line, valid, skipped, invalid, new_profiles,
-        changed_profiles, skipped_lines, part, groups, samples, event_names)
+        changed_profiles, figures, skipped_lines, part, groups, samples, event_names)
     SELECT id, %(n)s, %(token)s, %(end_offset)s, %(end_line)s, %(valid)s, %(skipped)s, %(invalid)s, %(new_profiles)s,
-        %(changed_profiles)s,
+        %(changed_profiles)s, %(figures)s::jsonb,
         coalesce((SELECT range_agg(int8range(l, l + 1))::text FROM unnest(%(skipped_lines)s::bigint[]) l), ''),
         %(part)s, %(groups)s::jsonb, %(samples)s::jsonb, %(event_names)s::jsonb
     FROM fence
@@ -75,6 +75,7 @@ class Merged:
     known_lines: list[int] = field(default_factory=list)  # already there
     new_profiles: int = 0
     changed_profiles: int = 0
+    figures: dict[str, int] = field(default_factory=dict)  # further counts of the record type
 
 
 class Writer(Protocol):
@@ -120,6 +121,7 @@ def commit_chunk(session: Session, writer: Writer, chunk: ChunkRecord) -> None:
             "invalid": chunk.invalid,
             "new_profiles": merged.new_profiles,
             "changed_profiles": merged.changed_profiles,
+            "figures": Jsonb(merged.figures),
             "skipped_lines": skipped,
             "part": chunk.part,
             "groups": Jsonb(chunk.groups),

@@ -6,7 +6,7 @@ import gc
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO
@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from django.conf import settings
-from django.core.files.storage import default_storage
 from psycopg.types.json import Jsonb
 
 from audience.models import Database
@@ -30,6 +29,7 @@ from batchjobs.ingestion.records.event import ATTRIBUTES, Copying, EventChecker,
 from batchjobs.ingestion.rejects import RejectsPart, shown
 from batchjobs.ingestion.staged import Staged
 from batchjobs.kernel import Lease, LeaseLostError
+from batchjobs.library import FileGoneError, open_file
 from batchjobs.models import BatchJob, Chunk
 
 log = structlog.get_logger(__name__)
@@ -70,14 +70,13 @@ def import_run(job: BatchJob, lease: Lease) -> None:
 
 @contextmanager
 def _opened(job: BatchJob) -> Iterator[BinaryIO]:
-    if job.file is None or job.file.removed_at:
+    if job.file is None:
         raise FileFailureError("FILE_GONE")
     try:
-        stored = default_storage.open(job.file.stored_as)
-    except FileNotFoundError as error:
+        with open_file(job.file) as stored:
+            yield stored  # type: ignore[misc]  # IO[bytes]
+    except FileGoneError as error:
         raise FileFailureError("FILE_GONE") from error
-    with closing(stored):
-        yield stored  # type: ignore[misc]  # File has the methods of BinaryIO that are used
 
 
 def _refuse_duplicate(job: BatchJob, lease: Lease, file: BinaryIO) -> None:

@@ -1,0 +1,122 @@
+"""The account's file library: bytes in storage as parts, and one stream over them.
+
+A file that came in one request is one part; a resumable upload stores each piece that arrived as a part of its own
+(batchjobs/resumable.py), so that nothing is ever copied together and any storage will do. Everything that reads or
+removes the bytes of a file goes through here.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import IO, Any
+from uuid import uuid4
+
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+
+from accounts.models import Account, User
+from batchjobs.models import FilePart, SourceFile
+
+
+class FileGoneError(Exception):
+    """The bytes are not there (any more)."""
+
+
+def store_file(*, account: Account, name: str, content: File[bytes], by: User | None = None) -> SourceFile:
+    """Stores a whole file durably and records it. `discard_parts` takes it back if what follows fails."""
+    size = content.size or 0
+    stored_as = default_storage.save(part_name(account), content)
+    try:
+        file: SourceFile = SourceFile.objects.create(
+            account=account, name=name, size=size, received=size, created_by=by
+        )
+        FilePart.objects.create(file=file, start=0, size=size, stored_as=stored_as)
+    except BaseException:
+        default_storage.delete(stored_as)
+        raise
+    return file
+
+
+def part_name(account: Account) -> str:
+    """A name in storage for bytes of a file: made by us, never by whoever sends them."""
+    return f"sources/{account.pk}/{uuid4().hex}"
+
+
+def open_file(file: SourceFile) -> IO[bytes]:
+    """The file's bytes from the first on, seekable. Raises FileGoneError."""
+    if file.removed_at or not file.is_complete:
+        raise FileGoneError
+    parts = list(file.parts.order_by("start"))
+    if sum(part.size for part in parts) != file.size:
+        raise FileGoneError
+    return io.BufferedReader(_Parts(parts), 512 * 1024)
+
+
+def remove_bytes(file: SourceFile) -> int:
+    """Removes the parts from storage; returns how many there were. The record stays."""
+    removed = 0
+    for part in file.parts.order_by("start"):
+        default_storage.delete(part.stored_as)
+        part.delete()
+        removed += 1
+    return removed
+
+
+class _Parts(io.RawIOBase):
+    """The parts of a file as one stream. One part is open at a time."""
+
+    def __init__(self, parts: list[FilePart]) -> None:
+        self._parts = parts
+        self._size = sum(part.size for part in parts)
+        self._at = 0
+        self._open: IO[bytes] | None = None
+        self._number = -1
+        if parts:
+            self._enter(0)  # what is gone is noticed at once
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        if self._at >= self._size or not len(buffer):
+            return 0
+        number = next(n for n, part in enumerate(self._parts) if part.start <= self._at < part.start + part.size)
+        part = self._parts[number]
+        if number != self._number:
+            self._enter(number)
+        assert self._open is not None  # noqa: S101  _enter
+        inside = self._at - part.start
+        if self._open.tell() != inside:
+            self._open.seek(inside)
+        data = self._open.read(min(len(buffer), part.size - inside))
+        if not data:
+            raise FileGoneError  # shorter than when it was stored
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+        super().close()
+
+    def _enter(self, number: int) -> None:
+        if self._open is not None:
+            self._open.close()
+        try:
+            self._open = default_storage.open(self._parts[number].stored_as)
+        except FileNotFoundError as error:
+            raise FileGoneError from error
+        self._number = number
