@@ -1,12 +1,17 @@
 """Whose data it is, and what they did. Bulk writes are SQL in `services.py`."""
 
+from __future__ import annotations
+
+from typing import Self
+
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
+from django.db.models import functions
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
-from accounts.tenancy import TenantManager
+from accounts.tenancy import TenantManager, TenantQuerySet
 from audience.fields import change_xid
 
 
@@ -32,10 +37,46 @@ class Database(models.Model):
         return self.name
 
 
+class ProfileQuerySet(TenantQuerySet["Profile"]):
+    def suppressed(self, channel: str) -> Self:
+        """Those who must not be written to on the channel. Each is looked up by three keys, through indexes."""
+        return self.filter(_is_suppressed(channel))
+
+    def reachable(self, channel: str) -> Self:
+        """The others."""
+        return self.exclude(_is_suppressed(channel))
+
+
+def _is_suppressed(channel: str) -> models.Q:
+    keys = {
+        # Not Django's SHA256, which needs pgcrypto.
+        "email_sha256": models.Func(
+            models.OuterRef("email"),
+            template="encode(sha256(convert_to(%(expressions)s, 'UTF8')), 'hex')",
+            output_field=models.TextField(),
+        ),
+        "email_md5": functions.MD5(models.OuterRef("email")),
+        "partner_user_id": models.OuterRef("partner_user_id"),
+    }
+    rows = Suppression.objects.filter(database=models.OuterRef("database"), channel=channel)
+    condition = models.Q()
+    for key, value in keys.items():
+        condition |= models.Q(models.Exists(rows.filter(**{key: value})))
+    return condition
+
+
+class ProfileManager(TenantManager["Profile"]):
+    def get_queryset(self) -> ProfileQuerySet:
+        return ProfileQuerySet(self.model, using=self._db)
+
+    def suppressed(self, channel: str) -> ProfileQuerySet:
+        return self.get_queryset().suppressed(channel)
+
+
 class Profile(models.Model):
     """A person known by e-mail address, by the partner's own number, or both.
 
-    `attributes` is a flat object of texts. E-mail addresses are stored in lower case.
+    `attributes` is a flat object, of texts unless they came as JSON. E-mail addresses are stored in lower case.
     """
 
     database = models.ForeignKey(Database, models.CASCADE, related_name="profiles", db_index=False)
@@ -47,7 +88,7 @@ class Profile(models.Model):
     updated_at = models.DateTimeField(db_default=Now())
     change_xid = change_xid()
 
-    objects = TenantManager["Profile"]()
+    objects = ProfileManager()
     tenant_path = "database__account"
 
     class Meta:

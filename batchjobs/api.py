@@ -24,6 +24,7 @@ from audience.models import Database
 from batchjobs import downloads, services
 from batchjobs.failures import FAILURES, failure_of
 from batchjobs.models import BatchJob, BatchJobQuerySet, RecordType
+from batchjobs.refusals import JobRefusedError
 from batchjobs.states import ACTIVE, Status
 from console.cursors import CursorError, behind, cursor_decode, cursor_encode, time_of
 
@@ -270,11 +271,11 @@ def batch_job_create(
     account = request.actor.account
     database = Database.objects.for_account(account).filter(slug=form.database).first() if form.database else None
     if form.database and database is None:
-        raise services.JobRefusedError("database", _("There is no database “%(slug)s”.") % {"slug": form.database})
+        raise JobRefusedError("database", _("There is no database “%(slug)s”.") % {"slug": form.database})
     try:
         options = json_object(form.options)
     except ValueError as error:
-        raise services.JobRefusedError("options", str(error)) from error
+        raise JobRefusedError("options", str(error)) from error
     job = services.batchjob_create(
         by=request.actor,
         content=file,

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpResponseBase, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
+from batchjobs.ingestion.formats.json_records import RecordError, decode, encode
 from batchjobs.ingestion.formulas import make_safe
 from batchjobs.ingestion.records.columns import ERROR_COLUMNS
 from batchjobs.ingestion.rejects import readable
@@ -48,11 +50,48 @@ def rejected_rows_response(job: BatchJob, *, formula_safe: bool) -> HttpResponse
 
     `formula_safe` puts a ' before cells that a spreadsheet would run; an upload of the file takes it away again.
     """
-    suffix = PurePath(job.file.name).suffix if job.file else ".csv"
-    response = StreamingHttpResponse(
-        _joined(_rejected_lines(job, formula_safe=formula_safe)), content_type="text/csv; charset=utf-8"
-    )
-    return _as_attachment(response, f"{_stem(job)}-rejected{suffix or '.csv'}")
+    kind = str(job.reader_state.get("format") or "delimited")
+    lines, content_type, suffix = {
+        "json": (_rejected_array, "application/json", ".json"),
+        "ndjson": (_rejected_records, "application/x-ndjson", ".ndjson"),
+    }.get(kind, (partial(_rejected_lines, formula_safe=formula_safe), "text/csv; charset=utf-8", _csv_suffix(job)))
+    response = StreamingHttpResponse(_joined(lines(job)), content_type=content_type)
+    return _as_attachment(response, f"{_stem(job)}-rejected{suffix}")
+
+
+def _csv_suffix(job: BatchJob) -> str:
+    inner = PurePath(job.file.name.lower().removesuffix(".gz")).suffix if job.file else ""
+    return inner if inner in (".psv", ".tsv", ".txt") else ".csv"
+
+
+def _rejected_records(job: BatchJob) -> Iterator[bytes]:
+    """NDJSON: the records as they stand in the file, with what is wrong; what is no record as text in `_raw`."""
+    for entry in rejects(job):
+        yield encode(_with_errors(entry)) + b"\n"
+
+
+def _rejected_array(job: BatchJob) -> Iterator[bytes]:
+    """The same as a JSON array."""
+    before = b"[\n"
+    for entry in rejects(job):
+        yield before + encode(_with_errors(entry))
+        before = b",\n"
+    yield b"[]\n" if before == b"[\n" else b"\n]\n"
+
+
+def _with_errors(entry: dict[str, Any]) -> dict[str, Any]:
+    try:
+        record, _errors = decode(entry["raw"])
+    except RecordError:
+        record = {"_raw": readable(entry["raw"])}
+    return {**record, **dict(zip(ERROR_COLUMNS, _why(entry), strict=True))}
+
+
+def _why(entry: dict[str, Any]) -> list[str]:
+    """The values of ERROR_COLUMNS."""
+    errors = entry["errors"]
+    found = ("; ".join(dict.fromkeys(e[key] for e in errors if e[key])) for key in ("code", "column", "message"))
+    return [str(entry["line"]), *found]
 
 
 def rejects(job: BatchJob) -> Iterator[dict[str, Any]]:
@@ -92,13 +131,8 @@ def _rejected_lines(job: BatchJob, *, formula_safe: bool) -> Iterator[bytes]:
     for entry in rejects(job):
         cells: list[str] = entry["cells"] if entry["cells"] is not None else [entry["raw"]]
         named = [cells[i] if i < len(cells) else "" for i in kept]
-        errors = entry["errors"]
-        why = [
-            str(entry["line"]),
-            *("; ".join(dict.fromkeys(e[key] for e in errors if e[key])) for key in ("code", "column", "message")),
-        ]
         # Cells beyond the header stand behind, so that nothing of the row is lost.
-        row = [*named, *why, *cells[len(header) :]]
+        row = [*named, *_why(entry), *cells[len(header) :]]
         writer.writerow([make_safe(cell) for cell in row] if formula_safe else row)
         yield _taken(buffer)
 
@@ -129,7 +163,7 @@ def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _stem(job: BatchJob) -> str:
-    return PurePath(job.file.name).stem if job.file else f"job-{job.pk}"
+    return PurePath(PurePath(job.file.name).stem).stem if job.file else f"job-{job.pk}"
 
 
 def _as_attachment(response: Any, name: str) -> HttpResponseBase:

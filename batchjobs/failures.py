@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext_lazy as _
 
+from console.formats import filesize
+
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
@@ -67,8 +69,9 @@ FAILURES: dict[str, Failure] = {
     "NO_DELIMITER": Failure(
         _("The first line has only one column"),
         _(
-            "Batchdesk found no comma, semicolon, tab or | between columns in “{header}”. An event file needs at least "
-            "a column that says who. Save the file with separated columns and upload it again."
+            "Batchdesk found no comma, semicolon, tab or other delimiter between columns in “{header}”. The file needs "
+            "at least a column that says who. Save it with separated columns, or, if they are set out with blanks, "
+            "start the job again and choose “Blanks” as delimiter."
         ),
         _("One column only"),
     ),
@@ -86,6 +89,72 @@ FAILURES: dict[str, Failure] = {
         _("The file has {count} columns"),
         _("At most {limit} are read. Remove those that are not needed and start a new job."),
         _("Too many columns"),
+    ),
+    "HEADER_MISSING": Failure(
+        _("The first line holds no names of columns"),
+        _(
+            "It begins with “{header}”, which looks like a row. Put a line with the names of the columns on top of "
+            "the file and start a new job. Nothing was changed."
+        ),
+        _("No header"),
+    ),
+    "DATE_ORDER_UNKNOWN": Failure(
+        _("Which comes first in {example}, the day or the month?"),
+        _("Dates of this file, from line {line} on, can be read both ways. Nothing was changed: answer, and it runs."),
+        _("Day or month first?"),
+    ),
+    "NAME_UNKNOWN": Failure(
+        _("The file inside, “{name}”, is of no kind that is known"),
+        _("It must end in one of {list}. Rename it and pack it again. Nothing was changed."),
+        _("Unknown kind of file"),
+    ),
+    "GZIP_MISNAMED": Failure(
+        _("The name ends in .gz, but this is not gzip"),
+        _("It looks like {kind}. Give it the name that fits, or pack it with gzip. Nothing was changed."),
+        _("Not gzip"),
+    ),
+    "ZIP_MISNAMED": Failure(
+        _("The name ends in .zip, but this is not a zip archive"),
+        _("It looks like {kind}. Give it the name that fits, or pack it as zip. Nothing was changed."),
+        _("Not a zip archive"),
+    ),
+    "ZIP_NOT_ONE_FILE": Failure(
+        _("The zip archive holds {count} files"),
+        _("Exactly one is read. In it are: {names}. Upload each of them as a job of its own. Nothing was changed."),
+        _("Not one file in the zip"),
+    ),
+    "ZIP_ENCRYPTED": Failure(
+        _("The zip archive is protected with a password"),
+        _("Pack the file again without one. Nothing was changed."),
+        _("Protected zip"),
+    ),
+    "ARCHIVE_DAMAGED": Failure(
+        _("The archive is damaged"),
+        _("It can be unpacked up to line {line}. {reason} Nothing was changed: pack the file again and upload that."),
+        _("Damaged archive"),
+    ),
+    "ARCHIVE_TOO_LARGE": Failure(
+        _("What is in the archive is too large"),
+        _(
+            "Unpacking was stopped: {stored_bytes} had grown to {unpacked_bytes}. Nothing was changed. Upload the file "
+            "in several pieces if it really is so large."
+        ),
+        _("Too large when unpacked"),
+    ),
+    "JSON_BROKEN": Failure(
+        _("The JSON is broken at line {line}"),
+        _("{reason} What stands before was read. Repair the file or export it again."),
+        _("Broken JSON"),
+    ),
+    "LIST_NOT_CHOSEN": Failure(
+        _("The file holds several lists"),
+        _("They are: {found}. Choose the one that is meant. Nothing was changed."),
+        _("Which list?"),
+    ),
+    "LIST_NOT_FOUND": Failure(
+        _("The file has no list called “{name}”"),
+        _("Lists that were found: {found}. Nothing was changed."),
+        _("No list {name}"),
     ),
     "NO_VALID_ROWS": Failure(
         _("No row of the file could be used"),
@@ -126,7 +195,8 @@ FAILURES: dict[str, Failure] = {
 def failure_of(code: str, params: dict[str, Any]) -> Failure:
     """The sentences of a job's failure, with its parameters filled in."""
     entry = FAILURES[code]
-    fill = _Params(params)
+    sizes = {f"{key}_bytes": filesize(value) for key, value in params.items() if key in ("stored", "unpacked")}
+    fill = _Params(params | sizes)
     return Failure(
         str(entry.title).format_map(fill), str(entry.advice).format_map(fill), str(entry.short).format_map(fill)
     )

@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy
 
 from accounts.forms import zone_names
 from accounts.models import User
+from batchjobs.ingestion.formats import ACCEPTED
 from batchjobs.models import RecordType
-from batchjobs.services import EXTENSIONS
 from console.formats import filesize
 
 DELIMITERS = [
@@ -22,6 +22,7 @@ DELIMITERS = [
     (";", gettext_lazy("Semicolon ;")),
     ("\t", gettext_lazy("Tab")),
     ("|", gettext_lazy("Pipe |")),
+    (" ", gettext_lazy("Blanks, any number")),
 ]
 ENCODINGS = [
     ("", gettext_lazy("Find out from the file")),
@@ -83,7 +84,7 @@ class BatchJobForm(forms.Form):
         self.fields["time_zone"].choices = zones  # type: ignore[attr-defined]
         too_large = _("The file is too large: %(limit)s at most.") % {"limit": filesize(settings.UPLOAD_MAX_BYTES)}
         self.fields["file"].widget.attrs |= {
-            "accept": ",".join(EXTENSIONS),
+            "accept": ",".join(ACCEPTED),
             "data-max-bytes": settings.UPLOAD_MAX_BYTES,
             "data-text-too-large": too_large,
         }

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 from uuid import uuid4
-from zoneinfo import available_timezones
 
 import structlog
 from django.conf import settings
@@ -25,9 +24,11 @@ from audience.models import Database
 from audience.services import database_default
 from batchjobs import kernel
 from batchjobs.doorbell import ring
-from batchjobs.ingestion.sniff import DELIMITERS
+from batchjobs.ingestion.formats import ACCEPTED
 from batchjobs.library import remove_bytes, store_file
 from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
+from batchjobs.options import checked_options
+from batchjobs.refusals import IdempotencyConflictError, JobRefusedError
 from batchjobs.states import ACTION_STATES, ACTIVE, Action, TransitionRefusedError
 
 log = structlog.get_logger(__name__)
@@ -35,23 +36,7 @@ log = structlog.get_logger(__name__)
 # Files up to this size go to the short queue, so that a clerk's list never waits behind five million rows.
 SHORT_QUEUE_BYTES = 8 * 1024 * 1024
 
-ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16")
 EVENT_NAME_MAX = 120
-OPTIONS = frozenset({"encoding", "delimiter", "time_zone", "day_first", "run_anyway"})
-EXTENSIONS = (".csv", ".psv", ".tsv", ".txt")
-
-
-class JobRefusedError(Exception):
-    """The job cannot be made; nothing was stored. `field` names the input at fault, `message` is a sentence."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-
-
-class IdempotencyConflictError(Exception):
-    """The Idempotency-Key was used for another request."""
 
 
 def batchjob_create(
@@ -75,11 +60,11 @@ def batchjob_create(
     IdempotencyConflictError; the same key with the same request returns the first job.
     """
     file_name = PurePath(file_name.replace("\\", "/")).name[:255] or "file.csv"
-    if not file_name.lower().endswith(EXTENSIONS):
+    if not file_name.lower().endswith(ACCEPTED):
         raise JobRefusedError(
             "file",
             _("“%(name)s” cannot be read: upload a file that ends in %(list)s.")
-            % {"name": file_name, "list": ", ".join(EXTENSIONS)},
+            % {"name": file_name, "list": ", ".join(ACCEPTED)},
         )
     if record_type not in RecordType.values:
         raise JobRefusedError("type", _("There is no type “%(type)s”.") % {"type": record_type})
@@ -91,7 +76,7 @@ def batchjob_create(
         )
     if "\x00" in name + event_name + "".join(tags):
         raise JobRefusedError("name", _("Names and tags cannot contain control characters."))
-    options = _checked_options(options or {})
+    options = checked_options(options or {})
     fingerprint = ""
     if idempotency_key:
         fingerprint = _fingerprint(content, record_type, name, event_name, options, dry_run)
@@ -221,28 +206,6 @@ def _stop(job: BatchJob, *, by: Actor, kind: JobRequest.Kind, action: str) -> Ba
             ring(job.queue)
     job.refresh_from_db()
     return job
-
-
-def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
-    """How the file is to be read (OPTIONS), and whether also a second time. Raises JobRefusedError."""
-    unknown = sorted(set(options) - OPTIONS)
-    if unknown:
-        raise JobRefusedError(
-            "options",
-            _("There is no option “%(name)s”. Known are %(list)s.")
-            % {"name": str(unknown[0])[:60], "list": ", ".join(sorted(OPTIONS))},
-        )
-    clean = {key: value for key, value in options.items() if value not in (None, "")}
-    if clean.get("encoding", "utf-8") not in ENCODINGS:
-        raise JobRefusedError("options", _("The encoding must be one of %(list)s.") % {"list": ", ".join(ENCODINGS)})
-    if clean.get("delimiter", ",") not in DELIMITERS:
-        raise JobRefusedError("options", _("The delimiter must be a comma, a semicolon, a tab or |."))
-    for name in ("day_first", "run_anyway"):
-        if not isinstance(clean.get(name, True), bool):
-            raise JobRefusedError("options", _("The option %(name)s is true or false.") % {"name": name})
-    if clean.get("time_zone", "UTC") not in available_timezones():
-        raise JobRefusedError("options", _("The time zone must be an IANA name, such as Europe/Lisbon."))
-    return clean
 
 
 def _generated_name(file_name: str) -> str:

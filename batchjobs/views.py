@@ -21,7 +21,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from batchjobs import downloads, services
 from batchjobs.forms import BatchJobForm
-from batchjobs.ingestion.records import event
+from batchjobs.ingestion.records import RECORD_TYPES
 from batchjobs.models import BatchJob
 from batchjobs.pages import (
     DETAIL_RELATIONS,
@@ -33,6 +33,7 @@ from batchjobs.pages import (
     live_job_ids,
 )
 from batchjobs.progress import JobRow, JobView
+from batchjobs.refusals import JobRefusedError
 from batchjobs.states import TransitionRefusedError
 from console.htmx import go_to, vary_on_htmx, wants_fragment
 from console.tables import url_with
@@ -69,7 +70,7 @@ def batchjob_new(request: Request) -> HttpResponse:
             options=form.options,
             dry_run=data["dry_run"],
         )
-    except services.JobRefusedError as refused:
+    except JobRefusedError as refused:
         form.add_error(refused.field if refused.field in form.fields else None, refused.message)
         return _new_page(request, form, status=422)
     messages.success(request, _("“%(name)s” is in the queue.") % {"name": job.name})
@@ -167,7 +168,7 @@ def _detail_page(request: Request, job: BatchJob, *, refused: str = "", status: 
 
 def _new_page(request: Request, form: BatchJobForm, *, status: int = 200) -> HttpResponse:
     back = url_with(reverse("batchjob_list"), list_params(request.GET))
-    context: dict[str, Any] = {"form": form, "back": back, "columns": event.COLUMNS}
+    context: dict[str, Any] = {"form": form, "back": back, "columns": RECORD_TYPES["event"].columns}
     if wants_fragment(request, "job-form"):
         return vary_on_htmx(render(request, "batchjobs/new.html#form", context, status=status))
     if wants_fragment(request, "drawer"):

@@ -39,6 +39,9 @@ class Env(BaseSettings):
     UPLOAD_MAX_BYTES: int = 5 * 1024**3
     RECORD_MAX_BYTES: int = 1_000_000
     COLUMNS_MAX: int = 1_000
+    NESTING_MAX: int = 32
+    UNPACKED_MAX_BYTES: int = 50 * 1024**3  # of what comes out of an archive
+    UNPACKED_RATIO_MAX: int = 200  # unpacked bytes for each stored one
     FILES_KEPT_DAYS: int = 90
 
     @property

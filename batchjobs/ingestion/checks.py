@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,36 @@ def email(value: str) -> str:
     return value if _django.validate_domain_part(domain) else ""
 
 
+_MD5 = re.compile(r"[0-9a-f]{32}").fullmatch
+_SHA256 = re.compile(r"[0-9a-f]{64}").fullmatch
+
+
+def md5(value: str) -> str:
+    """`value`, in lower case, if it is 32 hexadecimal digits; else ""."""
+    return value if _MD5(value) else ""
+
+
+def sha256(value: str) -> str:
+    """`value`, in lower case, if it is 64 hexadecimal digits; else ""."""
+    return value if _SHA256(value) else ""
+
+
+def email_or_hash(value: str) -> str:
+    return value if _MD5(value) or _SHA256(value) else email(value)
+
+
+_NUMBER = re.compile(r"([+-]?)0*(\d{0,30})(?:\.(\d{1,30}))?")
+
+
+def number(value: str) -> str:
+    """`value` as a JSON number if it is a plain decimal one, with a point; else ""."""
+    match = _NUMBER.fullmatch(value)
+    if not match or not value.strip("+-."):
+        return ""
+    sign, whole, fraction = match.groups()
+    return ("-" if sign == "-" else "") + (whole or "0") + (f".{fraction}" if fraction else "")
+
+
 class DateAmbiguousError(ValueError):
     pass
 
@@ -39,6 +70,22 @@ _SLASHED = re.compile(r"(\d{1,2})[/.\-](\d{1,2})[/.\-](\d{4})(?:[ T](.+))?")
 _YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T](.+))?")
 _EPOCH = re.compile(r"\d{10}(?:\d{3})?")
 _NAMED = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d %b %Y %H:%M", "%d %b %Y %H:%M:%S")
+
+
+def are_plain_times(values: list[str]) -> bool:
+    """Whether all are as they are stored, 2026-11-21T14:30:00Z: looked at a column of characters at a time."""
+    count = len(values)
+    if set(map(len, values)) != {20}:
+        return False
+    joined = "".join(values)
+    marks = ((0, "2"), (1, "0"), (4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "Z"))
+    if any(joined[at::20].count(mark) != count for at, mark in marks):
+        return False
+    try:
+        deque(map(dt.datetime.fromisoformat, values), maxlen=0)
+    except ValueError:
+        return False
+    return True
 
 
 def date_parser(zone: ZoneInfo, *, day_first: bool | None) -> Callable[[str], str]:
@@ -85,6 +132,19 @@ def _other_form(text: str, *, day_first: bool | None) -> dt.datetime:
         except ValueError:
             continue
     return parsedate_to_datetime(text)
+
+
+def orders_shown(values: Iterable[str]) -> set[str]:
+    """What dates such as 25/04/2024 show of a file's order: "day" or "month" first."""
+    shown = set()
+    for value in values:
+        if match := _SLASHED.fullmatch(value.strip()):
+            first, second = int(match[1]), int(match[2])
+            if first > 12 >= second:
+                shown.add("day")
+            elif second > 12 >= first:
+                shown.add("month")
+    return shown
 
 
 def _zulu(text: str) -> dt.tzinfo | None:

@@ -29,7 +29,7 @@ PROBLEMS: dict[str, Problem] = {
     "IDENTITY_MISSING": Problem(
         _("Nobody is named"),
         "The row has neither an e-mail address nor a partner user id.",
-        _("Each row must say whose event it is: fill in email or partner_user_id."),
+        _("Each row must say who it is about: fill in email or partner_user_id."),
     ),
     "EVENT_NAME_MISSING": Problem(
         _("The event has no name"),
@@ -37,7 +37,7 @@ PROBLEMS: dict[str, Problem] = {
         _("Fill in event_name, or give one name for the whole file when you start the job."),
     ),
     "EVENT_TIME_INVALID": Problem(
-        _("Time of the event is not a real date"),
+        _("Not a date or time"),
         "This is not a date or time that can be read.",
         _("Best is ISO 8601, as in 2026-11-21T14:30:00Z."),
     ),
@@ -47,7 +47,7 @@ PROBLEMS: dict[str, Problem] = {
         _("Start the job again and say which comes first, or write dates as 2026-11-21."),
     ),
     "DATE_OUT_OF_RANGE": Problem(
-        _("Time of the event is out of range"),
+        _("Date is out of range"),
         "The year must lie between 1900 and 2099.",
         _("Usually a two-digit year or a number that is not a date."),
     ),
@@ -90,5 +90,90 @@ PROBLEMS: dict[str, Problem] = {
         _("The text is not in the encoding of the file"),
         "The value holds bytes that are not valid in the encoding of the file.",
         _("Save the file as UTF-8, or start the job again and say its encoding, for example Windows-1252."),
+    ),
+    "EMAIL_OR_HASH_INVALID": Problem(
+        _("Neither an e-mail address nor a hash of one"),
+        "This is neither an e-mail address nor its MD5 (32 hexadecimal digits) or SHA-256 (64).",
+        _("Hashes are of the address in lower case, without blanks."),
+    ),
+    "HASH_INVALID": Problem(
+        _("Not a hash"),
+        "An MD5 has 32 hexadecimal digits, a SHA-256 has 64.",
+        _("Usually a hash that was cut off, or one in Base64."),
+    ),
+    "NUMBER_INVALID": Problem(
+        _("Not a number"),
+        "This is not a plain number such as 1234.50.",
+        _("Numbers have a decimal point, and no blanks, currency signs or separators of thousands."),
+    ),
+    "NUMBER_OUT_OF_RANGE": Problem(
+        _("Number is out of range"),
+        "The number has more digits or a larger exponent than can be stored.",
+        _("Usually a value that is not a figure: send it as text."),
+    ),
+    "CHOICE_INVALID": Problem(
+        _("Not one of the words that are known"),
+        "The value is none of those that this column can have.",
+        _("The reference of the columns lists them."),
+    ),
+    "VALUE_MISSING": Problem(
+        _("A required value is missing"),
+        "The row has no value in a column that it needs.",
+        _("Fill it in and send the row again."),
+    ),
+    "VALUE_NOT_TEXT": Problem(
+        _("A list or an object where a text is due"),
+        "The value is a JSON list or object, and this column holds a text.",
+        _("Send a text or a number."),
+    ),
+    "VALUE_NOT_JSON": Problem(
+        _("The value has the wrong form"),
+        "The value does not have the form that this field needs.",
+        _("The reference of the columns shows an example."),
+    ),
+    "LIST_MISSING": Problem(
+        _("No list is named"),
+        "The row names no list, and none was given for the whole file.",
+        _("Fill in the column list, or give the name of a list when you start the job."),
+    ),
+    "EVENT_MISSING": Problem(
+        _("No event is named"),
+        "The row has neither a partner_event_id nor an event_id.",
+        _("Each row must say which event it decides on."),
+    ),
+    "EVENT_UNKNOWN": Problem(
+        _("The event is not known"),
+        "No event with this number has been brought in.",
+        _("Bring in the events first, then the decisions on them."),
+    ),
+    "REALTIME_ONLY": Problem(
+        _("A field that only purchases in real time can have"),
+        "message_id, incomplete, reminder_template, send_template and reminder_time are not for imports.",
+        _("Leave these fields out."),
+    ),
+    "JSON_INVALID": Problem(
+        _("Not JSON"),
+        "This cannot be read as JSON.",
+        _("Usually a comma or quote too many, a record broken over two lines, or NaN, which JSON does not have."),
+    ),
+    "JSON_TOO_DEEP": Problem(
+        _("Nested too deeply"),
+        "Lists and objects lie in each other more than 32 levels deep.",
+        _("Send the values that matter in the record itself."),
+    ),
+    "RECORD_NOT_OBJECT": Problem(
+        _("Not a record"),
+        "This is JSON, but not an object with names and values.",
+        _('A record is written as {"email": "ines.prata@example.com", …}.'),
+    ),
+    "KEY_TWICE": Problem(
+        _("A name stands in the record twice"),
+        "The record has two values of the same name, and only one of them can be meant.",
+        _("Remove one of the two."),
+    ),
+    "KEYS_TOO_MANY": Problem(
+        _("The record has too many values"),
+        "The record has more names than the limit of 1,000.",
+        _("Send the values that matter."),
     ),
 }

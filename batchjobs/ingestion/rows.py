@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from batchjobs.ingestion.problems import PROBLEMS
 
 
 class RowError(NamedTuple):
-    """One thing wrong with a row. `column` is the header's name, or empty for the row as a whole."""
+    """One thing wrong with a row. `column` is the file's own name for it, or empty for the row as a whole."""
 
     column: str
     code: str
@@ -30,28 +31,36 @@ class Rejected(NamedTuple):
 
 @dataclass(slots=True)
 class RawBlock:
-    """A block of a file, split into records: `rows[i]` covers the physical lines `lines[i]` to before `ends[i]`."""
+    """A block of a file, split into records: one of the two below, with what could not be read as a record.
 
-    rows: list[list[str]]
-    lines: list[int]
-    ends: list[int]
-    raws: RawText
-    rejected: list[Rejected]  # what could not be read as a record at all
-    dirty: bool  # holds bytes that are not text: NUL, or invalid in the encoding
-    end_offset: int
+    `lines[place]` is the physical line on which a record begins.
+    """
+
+    lines: Sequence[int]
+    raw: Callable[[int], str]  # of a place: the record as it stands in the file
+    rejected: list[Rejected]
+    end_offset: int  # of the content, unpacked
     end_line: int  # the number of the next line
+
+    @property
+    def count(self) -> int:
+        return len(self.lines)
 
 
 @dataclass(slots=True)
-class RawText:
-    """The block's physical lines, to show a rejected record as it stands in the file."""
+class CellBlock(RawBlock):
+    """Records of a file with a header: `columns[i][place]` is a text."""
 
-    physical: list[str]
-    first_line: int
+    columns: list[list[str]]
+    dirty: bool  # holds what is not text: NUL, or bytes that are invalid in the encoding
 
-    def of(self, line: int, next_line: int) -> str:
-        start = line - self.first_line
-        return "".join(self.physical[start : next_line - self.first_line]).rstrip("\r\n")
+
+@dataclass(slots=True)
+class ObjectBlock(RawBlock):
+    """JSON objects. `errors` are those of records whose JSON is right and that cannot be stored, by place."""
+
+    objects: list[dict[str, Any]]
+    errors: dict[int, list[RowError]]
 
 
 @dataclass(slots=True)
@@ -62,4 +71,3 @@ class CheckedBlock:
     good: int
     rejected: list[Rejected]
     skipped_lines: list[int] = field(default_factory=list)  # the same dedupe key earlier in the chunk
-    event_names: set[str] = field(default_factory=set)

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
@@ -19,15 +19,18 @@ from psycopg.types.json import Jsonb
 from audience.models import Database
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion import checks
-from batchjobs.ingestion.delimited import DelimitedLayout, DelimitedReader, layout_of
-from batchjobs.ingestion.direct import CONFLICTS, Direct, People
-from batchjobs.ingestion.ledger import ChunkRecord, RunPlan, Writer
-from batchjobs.ingestion.loader import LoaderPool
-from batchjobs.ingestion.records import event
-from batchjobs.ingestion.records.columns import match_columns
-from batchjobs.ingestion.records.event import ATTRIBUTES, Copying, EventChecker, Staging
+from batchjobs.ingestion.formats import FORMATS, Reader, format_of, layout_from_state, layout_to_state, reader_of
+from batchjobs.ingestion.records import RECORD_TYPES
+from batchjobs.ingestion.records.base import Checker, Context
+from batchjobs.ingestion.records.event import ATTRIBUTES
+from batchjobs.ingestion.records.table import for_people
 from batchjobs.ingestion.rejects import RejectsPart, shown
-from batchjobs.ingestion.staged import Staged
+from batchjobs.ingestion.rows import CellBlock, ObjectBlock
+from batchjobs.ingestion.source import Content, Opened, content_measure, content_open
+from batchjobs.ingestion.writing.direct import CONFLICTS, Direct, People
+from batchjobs.ingestion.writing.interactions import InteractionWriter
+from batchjobs.ingestion.writing.ledger import ChunkRecord, RunPlan, Writer
+from batchjobs.ingestion.writing.loader import LoaderPool
 from batchjobs.kernel import Lease, LeaseLostError
 from batchjobs.library import FileGoneError, open_file
 from batchjobs.models import BatchJob, Chunk
@@ -39,6 +42,10 @@ REJECTS_IN_A_ROW = 200_000
 STAYS = "What came in before stays."
 PREVIEW_ROWS, PREVIEW_COLUMNS = 3, 12
 HASH_BLOCK = 1024 * 1024
+HEADER_KEYS = 40  # of a JSON file, for people
+ASKED_FROM = 4  # one row in so many of the first block: then unclear dates are the file's way of writing them
+CONFLICTS_MAX = 20
+OBJECT_FORMATS = ("json", "ndjson")
 EVENT_IN_NAME = r"([A-Za-z][A-Za-z0-9_.]{0,119})-.+"
 
 CLAIM_CONTENT = """
@@ -60,16 +67,21 @@ PREPARED = """
 
 def import_run(job: BatchJob, lease: Lease) -> None:
     """Reads the job's file from its checkpoint to its end. What stops the file is raised as FileFailureError."""
-    with _opened(job) as file:
-        if not job.reader_state:
-            _refuse_duplicate(job, lease, file)
-            _prepare(job, lease, file)
-        _load(job, lease, file)
+    assert job.file is not None  # noqa: S101  imports have one
+    with _stored(job) as stored:
+        if "lines" not in job.reader_state:
+            _refuse_duplicate(job, lease, stored)
+        opened = content_open(stored, job.file.name)
+        if "format" not in job.reader_state:
+            size, lines = content_measure(opened, job.file.size, lease.check)
+            job.reader_state = {"lines": lines, "size": size}
+            _prepare(job, lease, opened)
+        _load(job, lease, opened.content)
     _judge(job)
 
 
 @contextmanager
-def _opened(job: BatchJob) -> Iterator[BinaryIO]:
+def _stored(job: BatchJob) -> Iterator[BinaryIO]:
     if job.file is None:
         raise FileFailureError("FILE_GONE")
     try:
@@ -79,15 +91,13 @@ def _opened(job: BatchJob) -> Iterator[BinaryIO]:
         raise FileFailureError("FILE_GONE") from error
 
 
-def _refuse_duplicate(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
+def _refuse_duplicate(job: BatchJob, lease: Lease, stored: BinaryIO) -> None:
     """The first step: the file's SHA-256. The same bytes in another job of the type end this one."""
     digest = hashlib.sha256()
-    lines = 0
-    file.seek(0)
-    while block := file.read(HASH_BLOCK):
+    while block := stored.read(HASH_BLOCK):
         digest.update(block)
-        lines += block.count(b"\n")
         lease.check()
+    stored.seek(0)
     with lease.control.transaction():
         # Two equal files at once: whoever comes second sees the first one's sum.
         lease.control.execute("SELECT pg_advisory_xact_lock(2, %s)", (job.account_id % 2**31,))
@@ -105,25 +115,31 @@ def _refuse_duplicate(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
             raise LeaseLostError
     if row[1] is not None and not job.dry_run and not job.options.get("run_anyway"):
         raise FileFailureError("DUPLICATE_FILE", duplicate_of=row[1])
-    job.reader_state = {"lines": lines}
 
 
-def _prepare(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
+def _prepare(job: BatchJob, lease: Lease, opened: Opened) -> None:
     """Finds out how the file is to be read, and keeps that with the job."""
-    assert job.file is not None  # noqa: S101  _opened
-    layout = layout_of(
-        file,
-        extension=PurePath(job.file.name.lower()).suffix,
-        encoding=str(job.options.get("encoding") or ""),
-        delimiter=str(job.options.get("delimiter") or ""),
+    content, options = opened.content, job.options
+    key = format_of(content, opened.name, options, settings.RECORD_MAX_BYTES)
+    layout = FORMATS[key].module.layout_of(
+        content,
+        extension=PurePath(opened.name.lower()).suffix,
+        options=options,
         record_max=settings.RECORD_MAX_BYTES,
     )
+    first = _first_block(key, content, layout)
+    if isinstance(first, ObjectBlock):
+        layout.header = list(dict.fromkeys(key for record in first.objects for key in record))[:HEADER_KEYS]
     try:
-        _checker(job, layout)  # a missing column stops the file here
+        checker = _checker(job, layout, lease, has_header=not isinstance(first, ObjectBlock))
+        if first is not None:
+            checker.new_chunk()
+            _ask_for_the_order_of_dates(job, checker, first)
     except FileFailureError as failure:
-        failure.params["preview"] = _preview(file, layout)
+        # a missing column, or a question, stops the file here
+        failure.params["preview"] = _preview(layout.header, first)
         raise
-    state = {**job.reader_state, **asdict(layout)}
+    state = {**job.reader_state, **layout_to_state(key, layout)}
     changed = lease.control.execute(
         PREPARED,
         {
@@ -139,49 +155,80 @@ def _prepare(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
     job.reader_state, job.next_offset, job.next_line = state, layout.data_offset, layout.data_line
 
 
-def _preview(file: BinaryIO, layout: DelimitedLayout) -> dict[str, Any]:
-    """The first lines of a file that was not understood, for the person to see what was found."""
-    reader = DelimitedReader(file, layout, settings.RECORD_MAX_BYTES)
+def _first_block(key: str, content: Content, layout: Any) -> CellBlock | ObjectBlock | None:
+    reader = reader_of(key, content, replace(layout), settings.RECORD_MAX_BYTES)
     reader.seek(layout.data_offset, layout.data_line)
-    block = next(reader.blocks(), None)
-    rows = list(zip(block.lines, block.rows, strict=True))[:PREVIEW_ROWS] if block else []
-    return {
-        "header": [shown(name) for name in layout.header[:PREVIEW_COLUMNS]],
-        "rows": [{"line": line, "cells": [shown(cell) for cell in row[:PREVIEW_COLUMNS]]} for line, row in rows],
-    }
+    return next(iter(reader.blocks()), None)
 
 
-def _checker(job: BatchJob, layout: DelimitedLayout) -> EventChecker:
-    assert job.file is not None  # noqa: S101
-    matched = match_columns(layout.header, event.COLUMNS, limit=settings.COLUMNS_MAX)
-    name = job.event_name
-    if not name and "event_name" not in matched.known and (found := re.match(EVENT_IN_NAME, job.file.name)):
-        name = found[1]  # the `$EVENT-rest.csv` form
-    return EventChecker(
-        matched=matched,
+def _ask_for_the_order_of_dates(job: BatchJob, checker: Checker, first: CellBlock | ObjectBlock) -> None:
+    """Dates such as 03/04/2024 are asked for once a file, if the file writes its dates that way; never guessed.
+
+    A file that has days first in some rows and months in others is beyond asking: its unclear rows are rejected.
+    """
+    if job.options.get("day_first") is not None:
+        return
+    rejected = checker.check(first).rejected
+    unclear = [(row.line, error.value) for row in rejected for error in row.errors if error.code == "DATE_AMBIGUOUS"]
+    if len(unclear) * ASKED_FROM > first.count and len(checker.orders_shown(first)) < 2:
+        line, value = min(unclear)
+        raise FileFailureError("DATE_ORDER_UNKNOWN", example=shown(value), line=f"{line:,}")
+
+
+def _preview(header: list[str], first: CellBlock | ObjectBlock | None) -> dict[str, Any]:
+    """The first records of a file that was not understood, for the person to see what was found."""
+    rows = []
+    for place in range(min(PREVIEW_ROWS, first.count if first else 0)):
+        if isinstance(first, CellBlock):
+            cells = [column[place] for column in first.columns]
+        else:
+            assert first is not None  # noqa: S101  the range would be empty
+            cells = [for_people(first.objects[place].get(name)) for name in header]
+        rows.append({"line": first.lines[place], "cells": [shown(cell) for cell in cells[:PREVIEW_COLUMNS]]})
+    return {"header": [shown(name) for name in header[:PREVIEW_COLUMNS]], "rows": rows}
+
+
+def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> Checker:
+    assert job.file is not None  # noqa: S101  imports have one
+    assert job.database_id is not None  # noqa: S101  likewise
+    options = job.options
+    in_file_name = re.match(EVENT_IN_NAME, job.file.name)
+    context = Context(
         header=layout.header,
-        event_name=name,
-        default_time=(job.started_at or job.created_at).isoformat(),
+        has_header=has_header,
+        columns=options.get("columns") or {},
         parse_time=checks.date_parser(
-            ZoneInfo(str(job.options.get("time_zone") or "UTC")), day_first=job.options.get("day_first")
+            ZoneInfo(str(options.get("time_zone") or "UTC")), day_first=options.get("day_first")
         ),
+        default_time=(job.started_at or job.created_at).isoformat(),
+        database=job.database_id,
+        look_up=lease.control,
+        event_name=job.event_name,
+        event_in_file_name=in_file_name[1] if in_file_name else "",
+        list_name=str(options.get("list") or ""),
+        blank_erases=bool(options.get("blank_erases")),
     )
+    return RECORD_TYPES[job.record_type].checker(context)
 
 
-def _load(job: BatchJob, lease: Lease, file: BinaryIO) -> None:
+def _load(job: BatchJob, lease: Lease, content: Content) -> None:
     """Straight into the audience where the file allows it; from the first conflict on by way of the stage."""
-    try:
-        _load_rest(job, lease, file, direct=not job.reader_state.get("staged"))
-    except CONFLICTS as conflict:
-        log.info("staged_from_here", chunk=job.next_chunk, reason=type(conflict).__name__)
-        job.refresh_from_db(fields=["next_chunk", "next_offset", "next_line", "reader_state"])
-        _load_rest(job, lease, file, direct=False)
+    direct = not job.reader_state.get("staged")
+    for _again in range(CONFLICTS_MAX):
+        try:
+            _load_rest(job, lease, content, direct=direct)
+            return
+        except CONFLICTS as conflict:
+            log.info("staged_from_here", chunk=job.next_chunk, reason=type(conflict).__name__)
+            job.refresh_from_db(fields=["next_chunk", "next_offset", "next_line", "reader_state"])
+            direct = False
+    raise RuntimeError("The same chunk conflicts again and again.")
 
 
-def _load_rest(job: BatchJob, lease: Lease, file: BinaryIO, *, direct: bool) -> None:
-    names = DelimitedLayout.__dataclass_fields__
-    layout = DelimitedLayout(**{k: v for k, v in job.reader_state.items() if k in names})
-    checker = _checker(job, layout)
+def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -> None:
+    layout = layout_from_state(job.reader_state)
+    key = job.reader_state["format"]
+    checker = _checker(job, layout, lease, has_header=key not in OBJECT_FORMATS)
     assert job.database_id is not None  # noqa: S101  imports have one
     plan = RunPlan(
         job=job.pk,
@@ -189,16 +236,17 @@ def _load_rest(job: BatchJob, lease: Lease, file: BinaryIO, *, direct: bool) -> 
         database=job.database_id,
         lease=f"{settings.JOB_LEASE_SECONDS} seconds",
         has_attributes=checker.has_attributes,
-        has_partner_ids=checker.has_partner_ids,
+        has_partner_ids=checker.has("partner_user_id"),
         dry_run=job.dry_run,
+        blank_erases=checker.context.blank_erases,
     )
     people: People | None = None
-    writer: Writer = Staged(plan)
-    if direct and not plan.has_partner_ids and not plan.dry_run:
+    writer: Writer = RECORD_TYPES[job.record_type].writer(plan)
+    if direct and isinstance(writer, InteractionWriter) and not plan.has_partner_ids and not plan.dry_run:
         removals = Database.objects.values_list("removals", flat=True).get(pk=plan.database)
-        people, writer = People(lease.control, plan.database), Direct(plan, removals)
+        people, writer = People(lease.control, plan.database, job.pk), Direct(plan, removals)
     with _collecting_by_hand(), LoaderPool(writer, lease.owner, lease.check) as pool:
-        reader = DelimitedReader(file, layout, settings.RECORD_MAX_BYTES)
+        reader = reader_of(key, content, layout, settings.RECORD_MAX_BYTES)
         chunks = _Chunks(job, lease, reader, checker, pool, people, job.next_chunk)
         while chunk := chunks.read():
             pool.finish(chunk)
@@ -207,6 +255,8 @@ def _load_rest(job: BatchJob, lease: Lease, file: BinaryIO, *, direct: bool) -> 
         raise FileFailureError(
             "REJECTS_TOO_MANY", count=f"{chunks.bad_in_a_row:,}", line=f"{chunks.reader.line:,}", valid=STAYS
         )
+    if chunks.broken:
+        raise chunks.broken
 
 
 @contextmanager
@@ -229,12 +279,13 @@ class _Chunks:
 
     job: BatchJob
     lease: Lease
-    reader: DelimitedReader
-    checker: EventChecker
+    reader: Reader
+    checker: Checker
     pool: LoaderPool
     people: People | None  # for writing straight into the audience
     n: int
     bad_in_a_row: int = 0
+    broken: FileFailureError | None = None  # where the file cannot be read on; what was read before is kept
 
     def __post_init__(self) -> None:
         self.reader.seek(self.job.next_offset, self.job.next_line)
@@ -243,15 +294,14 @@ class _Chunks:
         """Feeds the next chunk's rows to the pool and stores its rejected rows; None at the end of the file."""
         reader, chunk, part = self.reader, ChunkRecord(self.n), RejectsPart()
         begun, size = reader.offset, 0
-        if self.bad_in_a_row > REJECTS_IN_A_ROW:
+        if self.bad_in_a_row > REJECTS_IN_A_ROW or self.broken:
             return None
         reader.seek(reader.offset, reader.line)
         self.checker.new_chunk()
-        into = Copying(self.people, self.job.pk) if self.people else Staging()
         try:
-            for block in reader.blocks():
+            for block in self._blocks():
                 self.lease.check()
-                checked = self.checker.check(block, into)
+                checked = self.checker.check(block, self.people)
                 if checked.copy_text and not self.job.dry_run:
                     self.pool.write(checked.copy_text)
                 chunk.good += checked.good
@@ -263,7 +313,7 @@ class _Chunks:
                 full = rows >= settings.JOB_CHUNK_ROWS or size >= CHUNK_BYTES
                 if full or self.bad_in_a_row > REJECTS_IN_A_ROW:
                     break
-            if reader.offset == begun:
+            if reader.offset == begun and not part.count:
                 return None
             name = f"rejects/{self.job.account_id}/{self.job.pk}/{self.n:06d}-{self.lease.token}.ndjson"
             chunk.part = part.store(name)
@@ -273,10 +323,16 @@ class _Chunks:
         chunk.end_offset, chunk.end_line = reader.offset, reader.line
         chunk.invalid, chunk.groups, chunk.samples = part.count, list(part.groups.values()), part.samples
         chunk.event_names = sorted(self.checker.names_found)[:20]
-        chunk.reader_state = {"runaways": reader.layout.runaways, "staged": self.people is None}
+        chunk.reader_state = {"runaways": getattr(reader.layout, "runaways", 0), "staged": self.people is None}
         if self.people:
             chunk.people = self.people.end_chunk(list(ATTRIBUTES) if self.checker.has_attributes else [])
         return chunk
+
+    def _blocks(self) -> Iterator[CellBlock | ObjectBlock]:
+        try:
+            yield from self.reader.blocks()
+        except FileFailureError as failure:
+            self.broken = failure
 
 
 def _judge(job: BatchJob) -> None:

@@ -27,6 +27,27 @@ _SIGNATURES: list[tuple[bytes, str]] = [
     (b"\x7fELF", "a program"),
     (b"SQLite format 3", "a database"),
 ]
+_TAR_HEADER = 512
+
+
+def kind_of(head: bytes) -> str:
+    """What a file that begins so is, if it is known and not text: "a zip archive"; else ""."""
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    return "a tar archive" if _is_tar(head[:_TAR_HEADER]) else ""
+
+
+def _is_tar(header: bytes) -> bool:
+    """By the header's checksum, which all dialects have (POSIX pax, "ustar Interchange Format")."""
+    if len(header) < _TAR_HEADER:
+        return False
+    written = header[148:156].strip(b" \0")
+    if not written or written.strip(b"01234567"):
+        return False
+    return sum(header[:148]) + 8 * ord(" ") + sum(header[156:]) == int(written, 8)
+
+
 _TEXT_CONTROLS = frozenset(b"\t\n\r\x0b\x0c\x1a\x1b")
 
 
@@ -54,9 +75,8 @@ def text_form(head: bytes, declared: str = "") -> TextForm:
         raise FileFailureError("FILE_EMPTY")
     encoding, bom = _encoding(head, declared)
     if not encoding.startswith("utf-16"):
-        for signature, kind in _SIGNATURES:
-            if head.startswith(signature):
-                raise FileFailureError("BINARY_FILE", kind=kind)
+        if kind := kind_of(head):
+            raise FileFailureError("BINARY_FILE", kind=kind)
         controls = sum(head.count(bytes((byte,))) for byte in range(32) if byte not in _TEXT_CONTROLS)
         if controls * 20 > len(head):
             raise FileFailureError("BINARY_FILE", kind="data that is not text")
@@ -84,6 +104,7 @@ def _encoding(head: bytes, declared: str) -> tuple[str, int]:
     return ("utf-8" if declared in ("", "utf-16") else codecs.lookup(declared).name), 0
 
 
+SPACES = " "  # any number of blanks between columns
 DELIMITERS = (",", ";", "\t", "|")
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.models import Account
-from batchjobs.ingestion.records import event
+from batchjobs.ingestion.records.event import EVENT
 from batchjobs.kernel import queue_work
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
@@ -167,7 +167,7 @@ def test_error_keeps_the_file_and_takes_the_focus(open_page: OpenPage, account: 
 def test_form_lists_the_columns_of_a_file(open_page: OpenPage) -> None:
     page = open_page(f"{LIST}new/", screen="390")
     page.get_by_text("Which columns can the file have?").click()
-    expect(page.locator("#job-columns tbody tr")).to_have_count(len(event.COLUMNS))
+    expect(page.locator("#job-columns tbody tr")).to_have_count(len(EVENT.columns))
     assert_accessible(page)
 
 

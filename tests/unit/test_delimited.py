@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchjobs.failures import FileFailureError
-from batchjobs.ingestion import delimited
-from batchjobs.ingestion.delimited import DelimitedReader, layout_of
+from batchjobs.ingestion.formats import delimited
+from batchjobs.ingestion.formats.delimited import DelimitedReader, layout_of
 
 CELL = st.text(alphabet='ab,;"\r\n \t|é€😀', max_size=8)
 ROWS = st.lists(st.lists(CELL, min_size=2, max_size=2), max_size=30)
@@ -19,10 +19,12 @@ ROWS = st.lists(st.lists(CELL, min_size=2, max_size=2), max_size=30)
 
 def read(data: bytes, *, block: int = 1 << 19, encoding: str = "", record_max: int = 1_000_000, resume: bool = False):
     """Every record with its line, and what was rejected; with `resume`, a new reader takes over after each block."""
-    before, delimited.BLOCK_BYTES = delimited.BLOCK_BYTES, block
+    before, delimited.BLOCK = delimited.BLOCK, block
     try:
         file = io.BytesIO(data)
-        layout = layout_of(file, extension=".csv", encoding=encoding, delimiter=",", record_max=record_max)
+        layout = layout_of(
+            file, extension=".csv", options={"encoding": encoding, "delimiter": ","}, record_max=record_max
+        )
         rows, rejected = [], []
         offset, line = layout.data_offset, layout.data_line
         while True:
@@ -32,16 +34,18 @@ def read(data: bytes, *, block: int = 1 << 19, encoding: str = "", record_max: i
             for part in reader.blocks():
                 blocks += 1
                 rows += [
-                    (n, row, part.raws.of(n, e)) for n, row, e in zip(part.lines, part.rows, part.ends, strict=True)
+                    (part.lines[at], [column[at] for column in part.columns], part.raw(at)) for at in range(part.count)
                 ]
-                rejected += [(r.line, r.errors[0].code) for r in part.rejected]
+                # Those with too few or too many cells are read all the same.
+                rows += [(r.line, r.cells, r.raw) for r in part.rejected if r.cells is not None]
+                rejected += [(r.line, r.errors[0].code) for r in part.rejected if r.cells is None]
                 if resume:
                     break
             offset, line = reader.offset, reader.line
             if not blocks or not resume:
-                return rows, sorted(rejected), offset, line
+                return sorted(rows), sorted(rejected), offset, line
     finally:
-        delimited.BLOCK_BYTES = before
+        delimited.BLOCK = before
 
 
 def written(rows: list[list[str]], newline: str) -> str:

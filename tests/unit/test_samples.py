@@ -47,10 +47,19 @@ def test_messy_is_what_its_script_writes() -> None:
     assert script["expected"]() == {"valid": 51, "skipped": 2, "invalid": 23}
 
 
+# All but RECORD_TOO_LARGE, which takes a line of a megabyte.
+OF_EVENTS_IN_CSV = {
+    *("EMAIL_INVALID", "IDENTITY_MISSING", "EVENT_NAME_MISSING", "EVENT_TIME_INVALID", "DATE_AMBIGUOUS"),
+    *("DATE_OUT_OF_RANGE", "VALUE_TOO_LONG", "ROW_TOO_SHORT", "ROW_TOO_LONG", "QUOTE_UNCLOSED", "QUOTE_MALFORMED"),
+    *("NUL_CHARACTER", "ENCODING_INVALID"),
+}
+
+
 def test_messy_shows_every_problem_that_a_small_file_can_have() -> None:
     from batchjobs.ingestion.problems import PROBLEMS
 
     shown = {
         code for _line, codes in runpy.run_path(str(SAMPLES / "make_messy.py"))["expected_errors"]() for code in codes
     }
-    assert shown == set(PROBLEMS) - {"RECORD_TOO_LARGE"}  # that one takes a line of a megabyte
+    assert shown == OF_EVENTS_IN_CSV
+    assert set(PROBLEMS) >= OF_EVENTS_IN_CSV

@@ -1,1 +1,20 @@
-"""What is in a file: one module a record type, all of one shape (see columns.py)."""
+"""What a row can be: one module a record type, all of one shape. RECORD_TYPES is the registry."""
+
+from __future__ import annotations
+
+from batchjobs.ingestion.records.approve import APPROVE
+from batchjobs.ingestion.records.base import RecordType
+from batchjobs.ingestion.records.event import EVENT
+from batchjobs.ingestion.records.list_member import LIST
+from batchjobs.ingestion.records.optout import OPTOUT
+from batchjobs.ingestion.records.profile import PROFILE
+from batchjobs.ingestion.records.purchase import PURCHASE
+
+RECORD_TYPES: dict[str, RecordType] = {
+    "event": EVENT,
+    "optout": OPTOUT,
+    "approve": APPROVE,
+    "profile": PROFILE,
+    "list": LIST,
+    "purchase": PURCHASE,
+}

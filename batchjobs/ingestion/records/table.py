@@ -1,90 +1,89 @@
-"""A block of rows as columns: checks run down a column, and a row collects all that is wrong with it."""
+"""A block of records as columns: checks run down a column, and a record collects all that is wrong with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import orjson
 
 from batchjobs.ingestion import checks
+from batchjobs.ingestion.copytext import Part, copy_json, copy_objects
+from batchjobs.ingestion.formats.json_records import as_text, encode
 from batchjobs.ingestion.formulas import undo_safe
-from batchjobs.ingestion.records.columns import Matched
-from batchjobs.ingestion.rows import RawBlock, Rejected, RowError
+from batchjobs.ingestion.records.columns import Column, Kind, Matched
+from batchjobs.ingestion.rows import CellBlock, ObjectBlock, Rejected, RowError
 
 T = TypeVar("T")
 TEXT_MAX = 255
 
 
 class Table:
-    """Columns of the rows that have as many cells as the header; the others are rejected at once.
+    """What both kinds of blocks have. A column that the file does not have is None.
 
-    A column that the file does not have is None. After all checks `kept` picks the rows without errors.
+    After all checks `keep` picks the records without errors.
     """
 
-    def __init__(self, block: RawBlock, matched: Matched, header: list[str]) -> None:
+    def __init__(self, block: CellBlock | ObjectBlock, matched: Matched, header: Sequence[str]) -> None:
         self.block = block
+        self.header = header
         self.matched = matched
-        self.errors: dict[int, list[RowError]] = {}  # by the row's place in the block
+        self.count = block.count
+        self.errors: dict[int, list[RowError]] = {}  # by the record's place in the block
         self._mask: list[bool] | None = None
-        width = matched.width
-        if set(map(len, block.rows)) <= {width}:
-            self.places: Sequence[int] = range(len(block.rows))
-            rows = block.rows
-        else:
-            self.places = [place for place, row in enumerate(block.rows) if len(row) == width]
-            for place, row in enumerate(block.rows):
-                if len(row) != width:
-                    self.errors[place] = [RowError("", "ROW_TOO_SHORT" if len(row) < width else "ROW_TOO_LONG")]
-            rows = [block.rows[place] for place in self.places]
-        self.count = len(rows)
-        if block.dirty:
-            self._check_text(rows, header)
-        if matched.formula_safe:
-            rows = [list(map(undo_safe, row)) for row in rows]
-        self._columns: list[tuple[str, ...]] = list(zip(*rows, strict=True)) if rows else [()] * width
 
-    def add(self, at: int, error: RowError) -> None:
-        """Notes an error of the row at `at` of the columns."""
-        self.errors.setdefault(self.places[at], []).append(error)
-
-    def cells(self, index: int) -> tuple[str, ...]:
-        """A column as it stands in the file."""
-        return self._columns[index]
+    def add(self, at: int, column: str, code: str, value: str = "") -> None:
+        """Notes an error of the record at `at`, in one of our columns or in the record as a whole."""
+        name = self.matched.names.get(column, column)
+        self.errors.setdefault(at, []).append(RowError(name, code, value))
 
     def texts(self, name: str) -> list[str] | None:
-        """A known column, stripped; values longer than 255 characters are errors."""
-        index = self.matched.known.get(name)
-        if index is None:
-            return None
-        values = list(map(str.strip, self._columns[index]))
-        if max(map(len, values), default=0) > TEXT_MAX:
-            for at, value in enumerate(values):
-                if len(value) > TEXT_MAX:
-                    self.add(at, RowError(name, "VALUE_TOO_LONG", value[:TEXT_MAX]))
-        return values
+        """A known column as texts, as they stand in the file."""
+        raise NotImplementedError
 
-    def emails(self, name: str) -> list[str] | None:
-        """A known column as lower-case addresses; blank stays blank."""
-        index = self.matched.known.get(name)
-        if index is None:
-            return None
-        values = [value.strip().lower() for value in self._columns[index]]
-        clean = list(map(checks.email, values))
-        if "" in clean:
-            for at, value in enumerate(values):
-                if value and not clean[at]:
-                    self.add(at, RowError(name, "EMAIL_INVALID", value))
-                    clean[at] = value  # told once: it is not missing too
-        return clean
+    def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
+        """For COPY: a JSON object for each record that is kept, of what is not known and of `extra`, which are of the
+        kept ones already. Blank values are left out, as if the column were not there, or are null.
+        """
+        raise NotImplementedError
 
-    def times(self, name: str, parse: Callable[[str], str], default: str) -> list[str]:
-        """A known column as ISO times; blank becomes `default`."""
-        index = self.matched.known.get(name)
-        if index is None:
-            return [default] * self.count
-        values = list(map(str.strip, self._columns[index]))
-        if "" in values:
-            values = [value or default for value in values]
+    def cells(self, place: int) -> list[str] | None:
+        """A record for people."""
+        raise NotImplementedError
+
+    # Checks. Each gives a clean value for each record; what could not be read stays as it is and is noted.
+
+    def checked(self, column: Column, parse_time: Callable[[str], str]) -> list[str] | None:  # noqa: PLR0911
+        """A known column, checked as its kind says."""
+        values = self.texts(column.name)
+        if values is None:
+            return None
+        match column.kind:
+            case Kind.EMAIL:
+                return self._mapped(column, _lowered(values), checks.email, "EMAIL_INVALID")
+            case Kind.EMAIL_OR_HASH:
+                return self._mapped(column, _lowered(values), checks.email_or_hash, "EMAIL_OR_HASH_INVALID")
+            case Kind.MD5:
+                return self._mapped(column, _lowered(values), checks.md5, "HASH_INVALID")
+            case Kind.SHA256:
+                return self._mapped(column, _lowered(values), checks.sha256, "HASH_INVALID")
+            case Kind.NUMBER:
+                return self._mapped(column, list(map(str.strip, values)), checks.number, "NUMBER_INVALID")
+            case Kind.CHOICE:
+                choices = column.choices or {}
+                return self._mapped(column, _lowered(values), lambda value: choices.get(value, ""), "CHOICE_INVALID")
+            case Kind.TIME:
+                return self.times(column.name, list(map(str.strip, values)), parse_time)
+            case Kind.DATE:
+                return [time[:10] for time in self.times(column.name, list(map(str.strip, values)), parse_time)]
+            case _:
+                return self._short(column.name, list(map(str.strip, values)))
+
+    def times(self, name: str, values: list[str], parse: Callable[[str], str]) -> list[str]:
+        """ISO times; blank stays blank."""
+        if checks.are_plain_times(values):
+            return values
         clean: list[str] = []
         rest = iter(values)
         while len(clean) < len(values):
@@ -92,45 +91,174 @@ class Table:
                 clean.extend(map(parse, rest))  # keeps what came before a bad one
             except (ValueError, OverflowError) as error:
                 at = len(clean)
-                self.add(at, RowError(name, _date_problem(error), values[at]))
+                if values[at]:
+                    self.add(at, name, _date_problem(error), values[at])
                 clean.append("")
         return clean
 
-    def kept(self, column: list[T]) -> list[T]:
-        """Of a column, the rows without errors that were not left out."""
+    def _mapped(self, column: Column, values: list[str], check: Callable[[str], str], code: str) -> list[str]:
+        clean = list(map(check, values))
+        if "" in clean:
+            for at, value in enumerate(values):
+                if value and not clean[at]:
+                    self.add(at, column.name, code, value)
+                    clean[at] = value  # told once: it is not missing too
+        return clean
+
+    def _short(self, name: str, values: list[str]) -> list[str]:
+        if max(map(len, values), default=0) > TEXT_MAX:
+            for at, value in enumerate(values):
+                if len(value) > TEXT_MAX:
+                    self.add(at, name, "VALUE_TOO_LONG", value[:TEXT_MAX])
+        return values
+
+    # What is left in the end.
+
+    def keep(self, column: list[T]) -> list[T]:
+        """Of a column, the records without errors that were not left out."""
         if self._mask is None:
             if not self.errors:
                 return column
-            self._mask = [place not in self.errors for place in self.places]
+            self._mask = [place not in self.errors for place in range(self.count)]
         return list(compress(column, self._mask))
 
-    def leave_out(self, wanted: list[bool]) -> None:
-        """Of the rows that are kept so far, keeps only those marked in `wanted`."""
+    def leave_out(self, wanted: Iterable[bool]) -> None:
+        """Of the records that are kept so far, keeps only those marked in `wanted`."""
         marks = iter(wanted)
-        before = self._mask if self._mask is not None else [True] * self.count
+        before = self._mask if self._mask is not None else [place not in self.errors for place in range(self.count)]
         self._mask = [kept and next(marks) for kept in before]
 
     def lines(self) -> list[int]:
-        """The physical line of each row of the columns."""
-        return self.block.lines if self.count == len(self.block.rows) else [self.block.lines[p] for p in self.places]
+        return list(self.block.lines)
 
     def rejected(self) -> list[Rejected]:
-        """What could not be read as a record, and the rows with errors, as they stand in the file."""
+        """What could not be read as a record, and the records with errors, as they stand in the file."""
         block = self.block
+        order = {name.strip(): at for at, name in enumerate(self.header)}
         told = []
         for place, errors in self.errors.items():
-            line = block.lines[place]
-            told.append(Rejected(line, errors, block.raws.of(line, block.ends[place]), block.rows[place]))
+            errors.sort(key=lambda error: order.get(error.column, -1))
+            told.append(Rejected(block.lines[place], errors, block.raw(place), self.cells(place)))
         return block.rejected + told
 
-    def _check_text(self, rows: list[list[str]], header: list[str]) -> None:
+
+class CellTable(Table):
+    """Of a file with a header."""
+
+    block: CellBlock
+
+    def __init__(self, block: CellBlock, matched: Matched, header: Sequence[str]) -> None:
+        super().__init__(block, matched, header)
+        self._columns = block.columns
+        if block.dirty:
+            self._check_text()
+        if matched.formula_safe:
+            self._columns = [list(map(undo_safe, column)) for column in block.columns]
+
+    def texts(self, name: str) -> list[str] | None:
+        index = self.matched.known.get(name)
+        return None if index is None else self._columns[index]
+
+    def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
+        others = [Part(name, self.keep(self._columns[index])) for name, index in self.matched.others.items()]
+        parts = [*others, *extra]
+        if blank_is_null:
+            parts = [part.with_nulls() for part in parts]
+        return copy_objects(parts, len(self.keep(self.lines())))
+
+    def cells(self, place: int) -> list[str] | None:
+        return [column[place] for column in self.block.columns]
+
+    def _check_text(self) -> None:
         """Only for blocks that hold bytes which are not text."""
-        for at, row in enumerate(rows):
-            for name, cell in zip(header, row, strict=False):
+        for name, column in zip(self.header, self.block.columns, strict=True):
+            for at, cell in enumerate(column):
                 if "\x00" in cell:
-                    self.add(at, RowError(name, "NUL_CHARACTER", cell))
+                    self.errors.setdefault(at, []).append(RowError(name, "NUL_CHARACTER", cell))
                 if not cell.isascii() and not _encodable(cell):
-                    self.add(at, RowError(name, "ENCODING_INVALID", cell))
+                    self.errors.setdefault(at, []).append(RowError(name, "ENCODING_INVALID", cell))
+
+
+class ObjectTable(Table):
+    """Of JSON objects: each has keys of its own. A value keeps its type, except in the columns that are known."""
+
+    block: ObjectBlock
+
+    def __init__(self, block: ObjectBlock, keys: dict[str, str], matched: Matched, header: Sequence[str]) -> None:
+        """`keys` says what each key of the block is: a column of ours, a name to keep it under, or "" to leave out."""
+        super().__init__(block, matched, header)
+        self.errors = {place: list(errors) for place, errors in block.errors.items()}
+        self._keys = keys
+        self._of: dict[str, list[str]] = {}
+        for key, ours in keys.items():
+            self._of.setdefault(ours, []).append(key)
+
+    def values(self, name: str) -> list[Any] | None:
+        """A known column with JSON's types; None where a record does not have it."""
+        keys = self._of.get(name)
+        if not keys:
+            return None
+        objects = self.block.objects
+        values = [record.get(keys[0]) for record in objects]
+        for key in keys[1:]:
+            values = [
+                record.get(key) if value is None else value for value, record in zip(values, objects, strict=True)
+            ]
+        return values
+
+    def texts(self, name: str) -> list[str] | None:
+        values = self.values(name)
+        if values is None:
+            return None
+        if set(map(type, values)) == {str}:
+            return values
+        clean: list[str] = []
+        for at, value in enumerate(values):
+            text = as_text(value)
+            if text is None:
+                self.add(at, name, "VALUE_NOT_TEXT", encode(value).decode()[:TEXT_MAX])
+                text = ""
+            clean.append(text)
+        return clean
+
+    def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
+        kept = {key: name for key, name in self._keys.items() if name and name not in self.matched.known}
+        same = {key for key, name in kept.items() if key == name}
+        renamed = [(key, name) for key, name in kept.items() if key != name]
+        texts = []
+        for place, record in enumerate(self.keep(self.block.objects)):
+            rest = {
+                key: value for key, value in record.items() if key in same and (blank_is_null or not _is_blank(value))
+            }
+            for key, name in renamed:
+                if key in record and (blank_is_null or not _is_blank(record[key])):
+                    rest[name] = record[key]
+            for name, values, is_json in extra:
+                if value := values[place]:
+                    rest[name] = orjson.Fragment(value) if is_json else value
+                elif blank_is_null:
+                    rest[name] = None
+            if blank_is_null:
+                rest = {key: None if _is_blank(value) else value for key, value in rest.items()}
+            texts.append(encode(rest).decode())
+        return copy_json(texts)
+
+    def cells(self, place: int) -> list[str] | None:
+        record = self.block.objects[place]
+        return [for_people(record.get(name)) for name in self.header]
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (type(value) is str and not value)
+
+
+def for_people(value: Any) -> str:
+    text = as_text(value)
+    return encode(value).decode() if text is None else text
+
+
+def _lowered(values: Iterable[str]) -> list[str]:
+    return [value.strip().lower() for value in values]
 
 
 def _date_problem(error: Exception) -> str:

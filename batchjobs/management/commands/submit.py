@@ -18,6 +18,7 @@ from audience.models import Database
 from batchjobs import services
 from batchjobs.api import job_to_json
 from batchjobs.models import BatchJob, RecordType
+from batchjobs.refusals import JobRefusedError
 from batchjobs.states import Status
 
 POLL_SECONDS = 0.25
@@ -71,7 +72,7 @@ class Command(BaseCommand):
                 )
         except OSError as error:
             raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
-        except services.JobRefusedError as error:
+        except JobRefusedError as error:
             raise CommandError(error.message) from error
 
     def _wait(self, job_id: int) -> BatchJob:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from batchjobs.ingestion.copytext import copy_objects, copy_text, copy_texts
-from batchjobs.ingestion.ledger import ChunkRecord, Merged, RunPlan, Session
+from batchjobs.ingestion.copytext import Part, copy_objects, copy_text, copy_texts
+from batchjobs.ingestion.writing.decisions import InteractionGoneError
+from batchjobs.ingestion.writing.ledger import ChunkRecord, Merged, RunPlan, Session
 
 COLUMNS = "database_id, profile_id, kind, occurred_at, external_id, properties, created_by_job, row_no"
 PEOPLE = """
@@ -37,13 +38,14 @@ CHANGE = """
         INSERT INTO audience_profilebeforeimage (job, profile_id, email, partner_user_id, attributes)
         SELECT %(job)s, id, email, partner_user_id, attributes FROM (
             SELECT p.id, p.email, p.partner_user_id, p.attributes FROM people s JOIN audience_profile p ON p.id = s.id
-            WHERE NOT s.new AND NOT p.attributes @> s.attributes AND p.created_by_job IS DISTINCT FROM %(job)s
+            WHERE NOT s.new AND (p.attributes || s.attributes) IS DISTINCT FROM p.attributes
+              AND p.created_by_job IS DISTINCT FROM %(job)s
             ORDER BY p.email FOR UPDATE OF p) changing
         ON CONFLICT (job, profile_id) DO NOTHING RETURNING 1
     ), changed AS (
         UPDATE audience_profile p SET attributes = p.attributes || s.attributes, updated_at = clock_timestamp()
         FROM people s
-        WHERE p.id = s.id AND NOT s.new AND NOT p.attributes @> s.attributes
+        WHERE p.id = s.id AND NOT s.new AND (p.attributes || s.attributes) IS DISTINCT FROM p.attributes
           AND (SELECT count(*) FROM before) >= 0  -- the images come first
         RETURNING 1
     ) SELECT count(*) FROM changed
@@ -60,10 +62,13 @@ class DirectConflictError(Exception):
 
 @dataclass(slots=True)
 class People:
-    """The ids of people by e-mail address. Who is not known yet gets an id now and is made in the chunk's turn."""
+    """The ids of people by e-mail address, as COPY text: database and id. Who is not known yet gets an id now and is
+    made in the chunk's turn.
+    """
 
     session: Session
     database: int
+    job: int
     _ids: dict[str, str] = field(default_factory=dict)
     _new: dict[str, str] = field(default_factory=dict)  # of the chunk
     _attributes: dict[str, dict[str, str]] = field(default_factory=dict)  # of the chunk
@@ -87,10 +92,10 @@ class People:
         attributes = [[self._attributes.get(email, {}).get(name, "") for email in emails] for name in names]
         text = copy_text(
             [
-                [self._ids[email] for email in emails],
+                [self._ids[email].partition("\t")[2] for email in emails],
                 copy_texts(emails),
                 ["t" if email in self._new else "f" for email in emails],
-                copy_objects(list(zip(names, attributes, strict=True)), len(emails)),
+                copy_objects(list(map(Part, names, attributes)), len(emails)),
             ]
         )
         self._recent.append(self._new)
@@ -101,11 +106,13 @@ class People:
         return text
 
     def _look_up(self, emails: list[str]) -> None:
-        self._ids.update(self.session.execute(KNOWN, [self.database, emails]))
+        head = f"{self.database}\t"
+        known = self.session.execute(KNOWN, [self.database, emails])
+        self._ids.update({email: head + number for email, number in known})
         missing = [email for email in emails if email not in self._ids]
         if missing:
             (fresh,) = self.session.execute(RESERVE, [len(missing)]).fetchone() or ("",)
-            made = dict(zip(missing, fresh.split(","), strict=True))
+            made = {email: head + number for email, number in zip(missing, fresh.split(","), strict=True)}
             self._ids |= made
             self._new |= made
 
@@ -137,6 +144,7 @@ class Direct:
 
 CONFLICTS = (
     DirectConflictError,
+    InteractionGoneError,
     psycopg.errors.UniqueViolation,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from batchjobs.ingestion.ledger import ChunkRecord, Session, Writer, commit_chunk
+from batchjobs.ingestion.writing.ledger import ChunkRecord, Session, Writer, commit_chunk
 from batchjobs.sessions import open_session
 
 LOADERS = 2

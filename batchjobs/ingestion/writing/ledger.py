@@ -61,6 +61,7 @@ class RunPlan:
     has_attributes: bool
     has_partner_ids: bool
     dry_run: bool
+    blank_erases: bool = False
 
     @property
     def ids(self) -> dict[str, int]:
@@ -79,7 +80,10 @@ class Merged:
 
 
 class Writer(Protocol):
-    """A way of writing chunks: staged.py or direct.py. Its COPY may run beside another chunk's; `merge` never does."""
+    """A way of writing chunks: a subclass of stage.StagedWriter, or direct.py.
+
+    Its COPY may run beside another chunk's; `merge` never does.
+    """
 
     @property
     def copy(self) -> str: ...

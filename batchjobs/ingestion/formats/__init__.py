@@ -1,0 +1,108 @@
+"""How files are read: one module a format, all of one shape, listed in FORMATS.
+
+A module has `layout_of(content, extension=, options=, record_max=)`, which finds out how a file is to be read, its
+layout (a dataclass, stored with the job) and a reader, which gives out blocks of records from an offset on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any, Protocol
+
+from batchjobs.failures import FileFailureError
+from batchjobs.ingestion.formats import delimited, email_list, json_array, ndjson
+from batchjobs.ingestion.formats.lines import read_head
+from batchjobs.ingestion.source import Content
+
+
+class Layout(Protocol):
+    """How a file is read: found once, stored with the job, used again after a crash."""
+
+    encoding: str
+    header: list[str]
+    data_offset: int
+    data_line: int
+
+    @property
+    def label(self) -> str: ...
+
+
+class Reader(Protocol):
+    """Gives out blocks. `offset` and `line` are where the next one begins."""
+
+    layout: Any
+    offset: int
+    line: int
+
+    def seek(self, offset: int, line: int) -> None: ...
+
+    def blocks(self) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    module: Any
+    layout: type[Any]
+    reader: type[Any]
+    extensions: tuple[str, ...]
+
+
+FORMATS: dict[str, Format] = {
+    "delimited": Format(
+        delimited, delimited.DelimitedLayout, delimited.DelimitedReader, (".csv", ".psv", ".tsv", ".txt")
+    ),
+    "emails": Format(email_list, email_list.EmailListLayout, email_list.EmailListReader, ()),
+    "json": Format(json_array, json_array.JsonLayout, json_array.JsonReader, (".json",)),
+    "ndjson": Format(ndjson, ndjson.NdjsonLayout, ndjson.NdjsonReader, (".ndjson", ".jsonl")),
+}
+EXTENSIONS = tuple(extension for entry in FORMATS.values() for extension in entry.extensions)
+# Ends of file names that are taken in: each kind, each packed, and an archive with one file.
+ACCEPTED = (*EXTENSIONS, *(f"{extension}.gz" for extension in EXTENSIONS), ".zip")
+
+
+def format_of(content: Content, name: str, options: dict[str, Any], record_max: int) -> str:
+    """The key of the format of a file called `name` (of what is inside an archive).
+
+    The extension says which family it is; the beginning decides between kinds that people call the same.
+    Raises FileFailureError.
+    """
+    if chosen := options.get("format"):
+        return str(chosen)
+    extension = PurePath(name.lower()).suffix
+    found = next((key for key, entry in FORMATS.items() if extension in entry.extensions), "")
+    if not found:
+        raise FileFailureError("NAME_UNKNOWN", name=name[:80], list=", ".join(EXTENSIONS))
+    _form, text = read_head(content, str(options.get("encoding") or ""), record_max)
+    if found == "delimited":
+        plain = not (options.get("delimiter") or options.get("header")) and extension in (".csv", ".txt")
+        return "emails" if plain and email_list.is_email_list(text) else found
+    return _json_kind(text, found)
+
+
+def _json_kind(text: str, found: str) -> str:
+    """An array that is called .ndjson, and lines of objects that are called .json."""
+    stripped = text.lstrip()
+    if stripped.startswith("["):
+        return "json"
+    if found == "json" and stripped.startswith("{"):
+        lines = [line for line in stripped.splitlines() if line.strip()][:2]
+        if len(lines) == 2 and all(line.startswith("{") and line.rstrip().endswith("}") for line in lines):
+            return "ndjson"
+    return found
+
+
+def layout_to_state(key: str, layout: Any) -> dict[str, Any]:
+    """What is stored with the job."""
+    return {"format": key, **asdict(layout)}
+
+
+def layout_from_state(state: dict[str, Any]) -> Any:
+    known = FORMATS[state.get("format", "delimited")].layout
+    return known(**{name: state[name] for name in known.__dataclass_fields__ if name in state})
+
+
+def reader_of(state_format: str, content: Content, layout: Any, record_max: int) -> Reader:
+    reader: Reader = FORMATS[state_format].reader(content, layout, record_max)
+    return reader

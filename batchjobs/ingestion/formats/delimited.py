@@ -1,0 +1,325 @@
+"""CSV and its kin: records of columns out of bytes, in bounded memory whatever the file's size.
+
+Lines without quotes are split as they stand, a run of lines at a time. The others go through Python's csv module in
+strict mode. A record that never ends (a quote that is not closed) is bounded: its first line is rejected and reading
+goes on at the next line. After `RUNAWAYS_MAX` of these a line is a record, so that a damaged file costs no more than a
+good one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
+
+from batchjobs.failures import FileFailureError
+from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line
+from batchjobs.ingestion.rows import CellBlock, Rejected, RowError
+from batchjobs.ingestion.sniff import SPACES, TextForm, delimiter_of
+from batchjobs.ingestion.source import BLOCK, Content
+
+RUNAWAYS_MAX = 100
+
+
+@dataclass(slots=True)
+class DelimitedLayout:
+    """How the file is read: found once, stored with the job, used again after a crash."""
+
+    encoding: str
+    newline: str
+    delimiter: str
+    header: list[str]
+    data_offset: int
+    data_line: int
+    runaways: int = 0
+
+    @property
+    def form(self) -> TextForm:
+        return TextForm(self.encoding, 0, self.newline.encode(self.encoding))
+
+    @property
+    def label(self) -> str:
+        return {"|": "PSV", "\t": "TSV"}.get(self.delimiter, "CSV")
+
+
+def layout_of(content: Content, *, extension: str, options: dict[str, Any], record_max: int) -> DelimitedLayout:
+    """Reads the header. Raises FileFailureError for what is not text or has no readable header."""
+    form, text = read_head(content, str(options.get("encoding") or ""), record_max)
+    physical = list(io.StringIO(text, newline=""))
+    blank = 0
+    while blank < len(physical) and not physical[blank].strip():
+        blank += 1
+    if blank == len(physical):
+        raise FileFailureError("FILE_EMPTY")
+    delimiter = delimiter_of(physical[blank:], extension, str(options.get("delimiter") or ""))
+    if "\x00" in physical[blank]:
+        raise FileFailureError("HEADER_UNREADABLE", reason="It contains NUL characters.")
+    header, used = _header(physical, blank, delimiter, record_max)
+    if given := options.get("header"):
+        header, used = [str(name) for name in given], blank
+    return DelimitedLayout(
+        encoding=form.encoding,
+        newline=form.newline.decode(form.encoding),
+        delimiter=delimiter,
+        header=[name.strip() for name in header],
+        data_offset=form.bom + len("".join(physical[:used]).encode(form.encoding, form.lenient)),
+        data_line=used + 1,
+    )
+
+
+def _header(physical: list[str], blank: int, delimiter: str, record_max: int) -> tuple[list[str], int]:
+    """The cells of the first record, and how many lines it ends behind."""
+    if delimiter == SPACES:
+        return physical[blank].split(), blank + 1
+    csv.field_size_limit(record_max)
+    reader = csv.reader(iter(physical[blank:]), delimiter=delimiter, strict=True)
+    try:
+        return next(reader), blank + reader.line_num
+    except csv.Error as error:
+        raise FileFailureError("HEADER_UNREADABLE", reason="A quote in it is not closed properly.") from error
+
+
+@dataclass(slots=True)
+class _Lines:
+    """The physical lines of a block: what a record's raw text and the csv module are fed from."""
+
+    bodies: list[str]  # without their ends
+    ending: str  # of each line but perhaps the last; "" if `whole` has them
+    whole: list[str] | None  # where ends differ: the lines with theirs
+    first: int  # number of the first line
+
+    def fed(self, at: int) -> Iterator[str]:
+        """Lines from `at` on with their ends."""
+        if self.whole is not None:
+            return (self.whole[i] for i in range(at, len(self.whole)))
+        return (self.bodies[i] + self.ending for i in range(at, len(self.bodies)))
+
+    def text(self, line: int, next_line: int) -> str:
+        start, end = line - self.first, next_line - self.first
+        if self.whole is not None:
+            return "".join(self.whole[start:end]).rstrip("\r\n")
+        return self.ending.join(self.bodies[start:end])
+
+    def rest(self, at: int, *, ended: bool) -> str:
+        """Everything from line `at` on, as it stands; `ended` says whether the last line has its end."""
+        if self.whole is not None:
+            return "".join(self.whole[at:])
+        return self.ending.join(self.bodies[at:]) + (self.ending if ended and at < len(self.bodies) else "")
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A block while it is read: cells of all records in one list, `width` for each."""
+
+    cells: list[str]
+    lines: list[int]
+    ends: dict[int, int]  # line -> next record's line, where that is not the next line
+    rejected: list[Rejected]
+
+
+@dataclass(slots=True)
+class DelimitedReader:
+    """Reads records from `layout` on, or from a checkpoint."""
+
+    content: Content
+    layout: DelimitedLayout
+    record_max: int
+    offset: int = 0
+    line: int = 1
+    _carry: bytes = field(default=b"", repr=False)
+    _width: int = 0
+
+    def seek(self, offset: int, line: int) -> None:
+        """Goes to the beginning of a record: chunks always start afresh, so a resumed run cuts them the same way."""
+        csv.field_size_limit(self.record_max)
+        self.content.seek(offset)
+        self.offset, self.line, self._carry = offset, line, b""
+        self._width = len(self.layout.header)
+
+    def blocks(self) -> Iterator[CellBlock]:
+        """Blocks up to the end of the file; the reader may be sought between two of them."""
+        form = self.layout.form
+        while True:
+            fresh = self.content.read(BLOCK)
+            data = self._carry + fresh
+            final = not fresh
+            if not data:
+                return
+            cut = len(data) if final else last_newline(data, form, max(0, len(self._carry) - 2))
+            if not cut:
+                if len(data) > self.record_max:
+                    yield self._too_long(data)
+                else:
+                    self._carry = data
+                continue
+            block, used = self._split(data[:cut], final)
+            self._carry = data[used:]
+            self.offset += used
+            self.line = block.end_line
+            block.end_offset = self.offset
+            if block.count or block.rejected or used:
+                yield block
+            if final:
+                return
+
+    def _too_long(self, data: bytes) -> CellBlock:
+        passed, self._carry, rejected = skip_line(self.content, data, self.layout.form, self.line)
+        self.offset += passed
+        self.line += 1
+        return CellBlock([], str, [rejected], self.offset, self.line, [[] for _ in range(self._width)], dirty=False)
+
+    def _split(self, data: bytes, final: bool) -> tuple[CellBlock, int]:
+        """Splits whole lines into records. What the last, unfinished record holds is left for the next block."""
+        form = self.layout.form
+        try:
+            text = data.decode(form.encoding)
+            dirty = "\x00" in text or (form.encoding.startswith("utf-16") and _has_surrogates(text))
+        except UnicodeDecodeError:
+            text = data.decode(form.encoding, form.lenient)
+            dirty = True
+        lines = _lines_of(text, self.line)
+        into = _Filling([], [], {}, [])
+        used = self._records(lines, into, final=final, over=len(data) > self.record_max)
+        first, ends = self.line, into.ends
+        numbers = into.lines
+
+        def raw(place: int) -> str:
+            line = numbers[place]
+            return lines.text(line, ends.get(line, line + 1))
+
+        columns = [into.cells[at :: self._width] for at in range(self._width)]
+        block = CellBlock(numbers, raw, into.rejected, 0, first + used, columns, dirty)
+        if used == len(lines.bodies):
+            return block, len(data)
+        rest = lines.rest(used, ended=text[-1] in "\r\n")
+        return block, len(data) - len(rest.encode(form.encoding, form.lenient if dirty else "strict"))
+
+    def _records(self, lines: _Lines, into: _Filling, *, final: bool, over: bool) -> int:
+        """Fills the block; returns how many lines were used."""
+        bodies = lines.bodies
+        count = len(bodies)
+        if self.layout.delimiter == SPACES:
+            self._spaced(lines, into)
+            return count
+        quoted = [at for at, line in enumerate(bodies) if '"' in line]
+        at = 0
+        if len(quoted) * 20 < count:
+            # Few quotes: lines without one are records as they stand, several times as quickly as by the csv module.
+            for mark in [*quoted, count]:
+                if at < mark:
+                    self._plain(lines, at, mark, into)
+                    at = mark
+                if at == mark < count:
+                    at, unfinished = self._strict(lines, at, into, final=final, over=over, one=True)
+                    if unfinished:
+                        return at
+            return count
+        while at < count:
+            at, unfinished = self._strict(lines, at, into, final=final, over=over)
+            if unfinished:
+                return at
+        return count
+
+    def _plain(self, lines: _Lines, at: int, end: int, into: _Filling) -> None:
+        """Lines without a quote."""
+        delimiter, width = self.layout.delimiter, self._width
+        run = lines.bodies[at:end] if at or end < len(lines.bodies) else lines.bodies
+        numbers: list[int] | range = range(lines.first + at, lines.first + end)
+        if "" in run:  # blank lines are no rows
+            numbers = [number for number, line in zip(numbers, run, strict=True) if line]
+            run = list(filter(None, run))
+        if not run:
+            return
+        if set(map(str.count, run, repeat(delimiter))) == {width - 1}:
+            into.cells.extend(delimiter.join(run).split(delimiter))
+            into.lines.extend(numbers)
+            return
+        for number, line in zip(numbers, run, strict=True):
+            self._row(line.split(delimiter), number, number + 1, lines, into)
+
+    def _spaced(self, lines: _Lines, into: _Filling) -> None:
+        """Columns with any number of blanks between them, as in reports of fixed width."""
+        for number, line in enumerate(lines.bodies, lines.first):
+            if cells := line.split():
+                self._row(cells, number, number + 1, lines, into)
+
+    def _row(self, row: list[str], line: int, end: int, lines: _Lines, into: _Filling) -> None:
+        if len(row) != self._width:
+            code = "ROW_TOO_SHORT" if len(row) < self._width else "ROW_TOO_LONG"
+            into.rejected.append(Rejected(line, [RowError("", code)], lines.text(line, end), row))
+            return
+        into.cells.extend(row)
+        into.lines.append(line)
+        if end != line + 1:
+            into.ends[line] = end
+
+    def _strict(
+        self, lines: _Lines, at: int, into: _Filling, *, final: bool, over: bool, one: bool = False
+    ) -> tuple[int, bool]:
+        """Records by the csv module from line `at` on (or `one`), up to the first that cannot be read.
+
+        Returns where to go on, and whether that is an unfinished record that needs the next block.
+        """
+        if self.layout.runaways >= RUNAWAYS_MAX:
+            end = at + 1 if one else len(lines.bodies)
+            self._line_by_line(lines, at, end, into)
+            return end, False
+        reader = csv.reader(lines.fed(at), delimiter=self.layout.delimiter, strict=True)
+        first = lines.first
+        end = 0
+        try:
+            for row in reader:
+                if row:
+                    self._row(row, first + at + end, first + at + reader.line_num, lines, into)
+                end = reader.line_num
+                if one:
+                    break
+            return at + end, False
+        except csv.Error as error:
+            start = at + end  # where the record begins that cannot be read
+            unfinished = at + reader.line_num >= len(lines.bodies) and "unexpected end" in str(error)
+            if unfinished and not final and not (over and start == 0):
+                return start, True
+            spans = reader.line_num - end > 1
+            code = "QUOTE_UNCLOSED" if unfinished or spans or "limit" in str(error) else "QUOTE_MALFORMED"
+            self.layout.runaways += spans or unfinished
+            number = first + start
+            into.rejected.append(Rejected(number, [RowError("", code)], lines.text(number, number + 1), None))
+            return start + 1, False
+
+    def _line_by_line(self, lines: _Lines, at: int, end: int, into: _Filling) -> None:
+        for number, line in enumerate(lines.bodies[at:end], lines.first + at):
+            try:
+                row = next(csv.reader((line,), delimiter=self.layout.delimiter, strict=True), [])
+            except csv.Error:
+                into.rejected.append(Rejected(number, [RowError("", "QUOTE_UNCLOSED")], line, None))
+                continue
+            if row:
+                self._row(row, number, number + 1, lines, into)
+
+
+def _lines_of(text: str, first: int) -> _Lines:
+    """Splits at `\\n`, `\\r\\n` and `\\r`; where all are alike, without keeping them."""
+    for ending, alike in (
+        ("\n", "\r" not in text),
+        ("\r\n", text.count("\r\n") == text.count("\n") == text.count("\r")),
+        ("\r", "\n" not in text),
+    ):
+        if alike:
+            bodies = text.split(ending)
+            if not bodies[-1]:
+                bodies.pop()
+            return _Lines(bodies, ending, None, first)
+    whole = list(io.StringIO(text, newline=""))
+    return _Lines([line.rstrip("\r\n") for line in whole], "", whole, first)
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,104 @@
+"""A list without a header: one e-mail address (or hash of one) a line."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchjobs.ingestion import checks
+from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line
+from batchjobs.ingestion.rows import CellBlock
+from batchjobs.ingestion.sniff import TextForm
+from batchjobs.ingestion.source import BLOCK, Content
+
+_DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}", re.IGNORECASE).fullmatch
+_AROUND = " \t\r\n,;<>\"'"  # what people's lists have around an address
+
+
+@dataclass(slots=True)
+class EmailListLayout:
+    encoding: str
+    newline: str
+    header: list[str]
+    data_offset: int
+    data_line: int
+
+    label = "E-mail list"
+
+    @property
+    def form(self) -> TextForm:
+        return TextForm(self.encoding, 0, self.newline.encode(self.encoding))
+
+
+def is_email_list(text: str) -> bool:
+    """Whether a text begins with a line that is an address, or the hash of one, and nothing else."""
+    first = next((line.strip(_AROUND) for line in io.StringIO(text) if line.strip()), "")
+    return bool(checks.email(first.lower()) or _DIGEST(first))
+
+
+def layout_of(content: Content, *, extension: str, options: dict[str, Any], record_max: int) -> EmailListLayout:
+    """Raises FileFailureError for what is not text."""
+    form, _text = read_head(content, str(options.get("encoding") or ""), record_max)
+    return EmailListLayout(form.encoding, form.newline.decode(form.encoding), ["email"], form.bom, 1)
+
+
+@dataclass(slots=True)
+class EmailListReader:
+    """Reads lines from `layout` on, or from a checkpoint. Blank lines are no rows."""
+
+    content: Content
+    layout: EmailListLayout
+    record_max: int
+    offset: int = 0
+    line: int = 1
+    _carry: bytes = field(default=b"", repr=False)
+
+    def seek(self, offset: int, line: int) -> None:
+        self.content.seek(offset)
+        self.offset, self.line, self._carry = offset, line, b""
+
+    def blocks(self) -> Iterator[CellBlock]:
+        form = self.layout.form
+        while True:
+            fresh = self.content.read(BLOCK)
+            data = self._carry + fresh
+            if not data:
+                return
+            cut = last_newline(data, form, max(0, len(self._carry) - 2)) if fresh else len(data)
+            if not cut and len(data) > self.record_max:
+                passed, self._carry, rejected = skip_line(self.content, data, form, self.line)
+                self.offset += passed
+                self.line += 1
+                yield CellBlock([], str, [rejected], self.offset, self.line, [[]], dirty=False)
+                continue
+            self._carry = data[cut:]
+            if cut:
+                self.offset += cut
+                yield self._split(data[:cut])
+            if not fresh:
+                return
+
+    def _split(self, data: bytes) -> CellBlock:
+        form = self.layout.form
+        try:
+            text = data.decode(form.encoding)
+            dirty = "\x00" in text
+        except UnicodeDecodeError:
+            text = data.decode(form.encoding, form.lenient)
+            dirty = True
+        lines = list(io.StringIO(text, newline=""))
+        first = self.line
+        self.line += len(lines)
+        cells, numbers = [], []
+        for number, line in enumerate(lines, first):
+            if cell := line.strip(_AROUND):
+                cells.append(cell)
+                numbers.append(number)
+
+        def raw(place: int) -> str:
+            return lines[numbers[place] - first].rstrip("\r\n")
+
+        return CellBlock(numbers, raw, [], self.offset, self.line, [cells], dirty)

@@ -1,0 +1,109 @@
+"""NDJSON: a JSON object a line. Blank lines are no rows (ndjson-spec, 3.2); a line may end in \\n, \\r\\n or \\r."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchjobs.ingestion.formats.json_records import decode_lines
+from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line
+from batchjobs.ingestion.rows import ObjectBlock, Rejected, RowError
+from batchjobs.ingestion.sniff import TextForm
+from batchjobs.ingestion.source import BLOCK, Content
+
+
+@dataclass(slots=True)
+class NdjsonLayout:
+    """How the file is read. `header` is the keys at its beginning, for people: each record has its own."""
+
+    encoding: str
+    newline: str
+    header: list[str]
+    data_offset: int
+    data_line: int
+
+    label = "NDJSON"
+
+    @property
+    def form(self) -> TextForm:
+        return TextForm(self.encoding, 0, self.newline.encode(self.encoding))
+
+
+def layout_of(content: Content, *, extension: str, options: dict[str, Any], record_max: int) -> NdjsonLayout:
+    """Raises FileFailureError for what is not text."""
+    form, _text = read_head(content, str(options.get("encoding") or ""), record_max)
+    return NdjsonLayout(form.encoding, form.newline.decode(form.encoding), [], form.bom, 1)
+
+
+@dataclass(slots=True)
+class NdjsonReader:
+    """Reads records from `layout` on, or from a checkpoint."""
+
+    content: Content
+    layout: NdjsonLayout
+    record_max: int
+    offset: int = 0
+    line: int = 1
+    _carry: bytes = field(default=b"", repr=False)
+
+    def seek(self, offset: int, line: int) -> None:
+        self.content.seek(offset)
+        self.offset, self.line, self._carry = offset, line, b""
+
+    def blocks(self) -> Iterator[ObjectBlock]:
+        """Blocks up to the end of the file; the reader may be sought between two of them."""
+        form = self.layout.form
+        while True:
+            fresh = self.content.read(BLOCK)
+            data = self._carry + fresh
+            final = not fresh
+            if not data:
+                return
+            cut = len(data) if final else last_newline(data, form, max(0, len(self._carry) - 2))
+            if not cut:
+                if len(data) > self.record_max:
+                    yield self._too_long(data)
+                else:
+                    self._carry = data
+                continue
+            self._carry = data[cut:]
+            self.offset += cut
+            yield self._decoded(data[:cut])
+            if final:
+                return
+
+    def _too_long(self, data: bytes) -> ObjectBlock:
+        passed, self._carry, rejected = skip_line(self.content, data, self.layout.form, self.line)
+        self.offset += passed
+        self.line += 1
+        return ObjectBlock([], str, [rejected], self.offset, self.line, [], {})
+
+    def _decoded(self, data: bytes) -> ObjectBlock:
+        form = self.layout.form
+        newline = b"\n"
+        if form.encoding != "utf-8":
+            data = data.decode(form.encoding, form.lenient).encode("utf-8", form.lenient)
+        if form.newline.decode(form.encoding) == "\r":
+            newline = b"\r"
+        lines = data.split(newline)
+        if not lines[-1]:
+            lines.pop()
+        first = self.line
+        self.line += len(lines)
+        numbers: list[int] = list(range(first, self.line))
+        too_long: list[Rejected] = []
+        if len(data) > self.record_max or not all(map(bytes.strip, lines)):
+            kept = [(number, line) for number, line in zip(numbers, lines, strict=True) if line.strip()]
+            for number, line in kept:
+                if len(line) > self.record_max:
+                    shown = line[:8000].decode("utf-8", "replace")[:2000] + "…"
+                    too_long.append(Rejected(number, [RowError("", "RECORD_TOO_LARGE")], shown, None))
+            kept = [(number, line) for number, line in kept if len(line) <= self.record_max]
+            numbers, lines = [number for number, _ in kept], [line for _, line in kept]
+        objects, places, numbers, errors, rejected = decode_lines(lines, numbers, joined=data)
+
+        def raw(place: int) -> str:
+            return lines[places[place]].decode("utf-8", "surrogateescape").rstrip("\r")
+
+        return ObjectBlock(numbers, raw, too_long + rejected, self.offset, self.line, objects, errors)

@@ -1,0 +1,253 @@
+"""What the record types share: a declaration, and a checker that turns blocks into COPY text for a writer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.conf import settings
+
+from batchjobs.failures import FileFailureError
+from batchjobs.ingestion import checks
+from batchjobs.ingestion.copytext import copy_text
+from batchjobs.ingestion.records.columns import Column, Kind, Matched, match_columns, match_keys
+from batchjobs.ingestion.records.table import CellTable, ObjectTable, Table
+from batchjobs.ingestion.rows import CellBlock, CheckedBlock, ObjectBlock
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+    from batchjobs.ingestion.writing.direct import People
+    from batchjobs.ingestion.writing.ledger import Session
+
+CHUNKS_REMEMBERED = 4  # dedupe keys of chunks that may not be committed yet
+NAMES_REMEMBERED = 50  # the page names twenty
+
+EMAIL = Column(
+    "email",
+    "E-mail address of the person.",
+    "ines.prata@example.com",
+    ("e_mail", "email_address", "mail", "e_mail_address", "emailaddress"),
+    Kind.EMAIL,
+    wrong="ines.prata@example",
+)
+PARTNER_USER_ID = Column(
+    "partner_user_id",
+    "Your own number for the person, if there is no e-mail address.",
+    "00112",
+    ("customer_id", "user_id", "member_id", "contact_id", "client_id"),
+)
+FIRST_NAME = Column("first_name", "First name of the person.", "Inês", ("firstname", "given_name", "merge_fname"))
+LAST_NAME = Column(
+    "last_name", "Last name of the person.", "Prata", ("lastname", "surname", "family_name", "merge_lname")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a checker needs to know of the job and its file."""
+
+    header: Sequence[str]  # of a file with one; the keys at the beginning of a JSON file
+    has_header: bool
+    columns: Mapping[str, str]  # how a person matched columns (columns.match_columns)
+    parse_time: Callable[[str], str]
+    default_time: str  # ISO, for rows that don't say
+    database: int
+    look_up: Session  # for what only the database knows
+    event_name: str = ""  # for rows that don't say
+    event_in_file_name: str = ""  # of the `$EVENT-rest.csv` form, for files without a column of that kind
+    list_name: str = ""  # likewise
+    blank_erases: bool = False
+
+
+Values = dict[str, list[str]]
+
+
+@dataclass(slots=True)
+class Checker:
+    """Turns raw blocks into COPY text. A chunk begins with `new_chunk`.
+
+    Raises FileFailureError NO_DELIMITER, HEADER_MISSING or COLUMN_MISSING for a file that cannot be of the type.
+    """
+
+    context: Context
+    # The declaration of a record type.
+    columns: ClassVar[tuple[Column, ...]]
+    identity: ClassVar[tuple[str, ...]] = ("email", "partner_user_id")  # at least one in each row
+    identity_code: ClassVar[str] = "IDENTITY_MISSING"
+    dedupe: ClassVar[str] = ""  # of rows with the same value the first counts
+    stage_columns: ClassVar[int]
+
+    names_found: set[str] = field(default_factory=set)  # of events
+    matched: Matched = field(init=False)
+    _seen: deque[set[str]] = field(default_factory=lambda: deque(maxlen=CHUNKS_REMEMBERED))
+    _keys: dict[frozenset[str], tuple[Matched, dict[str, str]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        context = self.context
+        self.matched = self._match(context.header)
+        if context.header or context.has_header:
+            self._require(self.matched)
+
+    def _match(self, header: Iterable[str]) -> Matched:
+        return match_columns(header, self._values(), limit=settings.COLUMNS_MAX, chosen=self.context.columns)
+
+    def _values(self) -> list[Column]:
+        """The columns that hold single values. What is JSON stays in the record as it is."""
+        return [column for column in self.columns if column.kind is not Kind.JSON]
+
+    def _require(self, matched: Matched) -> None:
+        """Stops a file that lacks a column without which no row can be good."""
+        found = [name[:40] for name in self.context.header if name]
+        listed = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
+        missing = self.missing(matched)
+        if not missing:
+            return
+        column, hint = missing
+        if self.context.has_header:
+            if any(checks.email(name.strip().lower()) for name in found):
+                raise FileFailureError("HEADER_MISSING", header=listed[:120])
+            if len(found) <= 1 and column in self.identity:
+                raise FileFailureError("NO_DELIMITER", header=listed)
+        raise FileFailureError("COLUMN_MISSING", column=column, hint=hint, found=listed)
+
+    def missing(self, matched: Matched) -> tuple[str, str] | None:
+        """The column whose absence stops the file, and why."""
+        if not matched.known.keys() & set(self.identity):
+            return (
+                self.identity[0],
+                "Batchdesk cannot tell whom the rows are about, so it stopped before changing anything.",
+            )
+        for column in self.columns:
+            if column.required and column.name not in matched.known:
+                return column.name, "Each row needs one, so Batchdesk stopped before changing anything."
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether the file has, or (JSON) may have, this column."""
+        return not self.context.has_header or name in self.matched.known
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether rows tell something of the person."""
+        return any(map(self.has, ("first_name", "last_name")))
+
+    def new_chunk(self) -> None:
+        self._seen.append(set())
+
+    def check(self, block: CellBlock | ObjectBlock, people: People | None = None) -> CheckedBlock:
+        """Checks a block column by column. With `people` the text is for the audience itself, else for the stage."""
+        table = self._table(block)
+        parse = self.context.parse_time
+        values: Values = {}
+        for column in self._values():
+            if (found := table.checked(column, parse)) is not None:
+                values[column.name] = found
+        self._check_identity(table, values)
+        for column in self.columns:
+            if column.required:
+                self.fill(table, values, column.name, "", "VALUE_MISSING")
+        self.judge(table, values)
+        skipped: list[int] = []
+        if self.dedupe in values:
+            skipped = self._leave_out_repeated(table, values[self.dedupe])
+        lines = table.keep(table.lines())
+        kept = {name: table.keep(column) for name, column in values.items()}
+        text = self.copy_text(table, kept, lines, people) if lines else ""
+        return CheckedBlock(text, len(lines), table.rejected(), skipped)
+
+    def orders_shown(self, block: CellBlock | ObjectBlock) -> set[str]:
+        """Whether the dates of a block that can be read one way only put the "day" or the "month" first."""
+        table = self._table(block)
+        dates = [column.name for column in self.columns if column.kind in (Kind.TIME, Kind.DATE)]
+        return set().union(*(checks.orders_shown(table.texts(name) or ()) for name in dates))
+
+    def judge(self, table: Table, values: Values) -> None:
+        """Rules of the record type's own; may add columns."""
+
+    def stage(self, table: Table, kept: Values, lines: list[int]) -> list[Iterable[str]]:
+        """The columns of the writer's stage."""
+        raise NotImplementedError
+
+    def copy_text(self, table: Table, kept: Values, lines: list[int], people: People | None) -> str:
+        return copy_text(self.stage(table, kept, lines))
+
+    def fill(self, table: Table, values: Values, name: str, default: str, code: str) -> None:
+        """Gives rows without a value the default; where there is none, that is an error of the row."""
+        column = values.setdefault(name, [""] * table.count)
+        if "" not in column:
+            return
+        if default:
+            values[name] = [value or default for value in column]
+            return
+        for at, value in enumerate(column):
+            if not value and not self._is_told(table, at, name):
+                table.add(at, name, code)
+
+    def _is_told(self, table: Table, at: int, name: str) -> bool:
+        """Whether something is noted about this value: then it is not missing too."""
+        theirs = table.matched.names.get(name, name)
+        return any(error.column == theirs for error in table.errors.get(at, ()))
+
+    def _check_identity(self, table: Table, values: Values) -> None:
+        known = [values[name] for name in self.identity if name in values]
+        if len(known) == 1 and "" not in known[0]:
+            return
+        if not known:
+            known = [[""] * table.count]
+        for at, row in enumerate(zip(*known, strict=True)):
+            if not any(row) and not any(self._is_told(table, at, name) for name in self.identity):
+                table.add(at, self.identity[0], self.identity_code)
+
+    def _leave_out_repeated(self, table: Table, column: list[str]) -> list[int]:
+        keys = table.keep(column)
+        first = self._first_of_each(keys)
+        if first is None:
+            return []
+        skipped = [line for line, is_first in zip(table.keep(table.lines()), first, strict=True) if not is_first]
+        table.leave_out(first)
+        return skipped
+
+    def _first_of_each(self, keys: list[str]) -> list[bool] | None:
+        """Which rows are the first with their key; rows without one always are. None if all are."""
+        current, fresh = self._seen[-1], set(keys)
+        if len(fresh) == len(keys) and "" not in fresh and all(map(fresh.isdisjoint, self._seen)):
+            current |= fresh
+            return None
+        first = []
+        for key in keys:
+            first.append(not key or not any(key in seen for seen in self._seen))
+            if key:
+                current.add(key)
+        return None if all(first) else first
+
+    def _table(self, block: CellBlock | ObjectBlock) -> Table:
+        if isinstance(block, CellBlock):
+            return CellTable(block, self.matched, self.context.header)
+        keys: set[str] = set().union(*block.objects)
+        matched, names = self._keys.get(frozenset(keys)) or self._match_keys(keys)
+        return ObjectTable(block, names, matched, self.context.header)
+
+    def _match_keys(self, keys: set[str]) -> tuple[Matched, dict[str, str]]:
+        found = match_keys(keys, self._values(), self.context.columns)
+        if len(self._keys) < NAMES_REMEMBERED:
+            self._keys[frozenset(keys)] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class RecordType:
+    """An entry of the registry: how rows of a type are checked and written, and what people are told of it."""
+
+    checker: type[Checker]
+    writer: Callable[..., Any]
+    title: str | _StrPromise
+    help: str | _StrPromise
+    others: str | _StrPromise  # what becomes of columns that are not declared
+    options: tuple[str, ...] = ()  # settings of the job that only this type has
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.checker.columns
