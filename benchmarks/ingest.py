@@ -6,6 +6,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +17,68 @@ from django.db import connection
 
 from accounts.actors import system_actor
 from accounts.models import Account
+from batchjobs.library import remove_bytes
 from batchjobs.models import BatchJob
 from batchjobs.services import batchjob_create
-from benchmarks.data import EventFile, write_events
-from config import embedded
+from benchmarks import peers
+from benchmarks.data import EventFile, write_events, write_events_ndjson_gz, write_good_events
+from benchmarks.memory import peak_rss_mb
+from benchmarks.tables import COLUMNS, fresh_copy, psql
 
 ROOT = Path(__file__).parent.parent
-COLUMNS = "database_id, profile_id, kind, occurred_at, external_id, properties, created_by_job, row_no"
+REFERENCE = "reference"
+
+Run = Callable[[], tuple[float, float]]  # returns rows a second and the peak memory in MB
 
 
-def ingest_csv_1m(folder: Path, *, rows: int, rounds: int) -> dict[str, Any]:
-    """Rows a second from the claim of the job to its end; the worker is a process of its own."""
+def ingest_csv_1m(folder: Path, *, rows: int, rounds: int, with_peers: bool) -> dict[str, Any]:
     file = write_events(folder, rows)
-    account = Account.objects.create(name="Bench", slug="bench")
-    ours, reference, peak = [], [], 0.0
-    for number in range(rounds):
-        seconds, rss = _our_run(account, file)
-        ours.append(rows / seconds)
-        peak = max(peak, rss)
-        reference.append((rows - len(file.bad_lines)) / _reference_run(file, folder))
-        print(f"round {number + 1}: {ours[-1]:,.0f} rows/s, reference {reference[-1]:,.0f} rows/s", file=sys.stderr)
-    return {
-        "ratio": round(statistics.median(ours) / statistics.median(reference), 3),
-        "ours": round(statistics.median(ours)),
-        "reference": round(statistics.median(reference)),
-        "unit": "rows/s",
-        "peak_rss_mb": round(peak),
-        "peers": {},
+    return _ingest(file, rounds, _peer_runs(folder, file) if with_peers else {})
+
+
+def ingest_ndjson_gz_1m(folder: Path, *, rows: int, rounds: int, with_peers: bool) -> dict[str, Any]:
+    return _ingest(write_events_ndjson_gz(folder, rows), rounds, {})
+
+
+def _ingest(file: EventFile, rounds: int, others: Mapping[str, Run]) -> dict[str, Any]:
+    """Rows a second from the claim of the job to its end; the worker is a process of its own."""
+    account, _ = Account.objects.get_or_create(slug="bench", defaults={"name": "Bench"})
+    runs: dict[str, Run] = {
+        "ours": partial(_our_run, account, file),
+        "reference": partial(_reference_run, file),
+        **others,
     }
+    rates, peaks = _interleaved(runs, rounds)
+    return {
+        "ratio": round(rates["ours"] / rates["reference"], 3),
+        "ours": round(rates["ours"]),
+        "reference": round(rates["reference"]),
+        "unit": "rows/s",
+        "rows": file.rows,
+        "peak_rss_mb": round(peaks["ours"]),
+        "peers": {name: round(rates[name] / rates["reference"], 3) for name in others},
+        "peer_runs": {
+            name: {
+                "rate": round(rates[name]),
+                "rows": peers.rows_of(name, file.good),
+                "peak_rss_mb": round(peaks[name]),
+            }
+            for name in others
+        },
+    }
+
+
+def _interleaved(runs: Mapping[str, Run], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """The median of each one's rates, and the highest of its memory peaks."""
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for number in range(rounds):
+        for name, run in runs.items():
+            measured[name].append(run())
+            print(f"round {number + 1}: {name} {measured[name][-1][0]:,.0f} rows/s", file=sys.stderr)
+    return (
+        {name: statistics.median(rate for rate, _ in all_) for name, all_ in measured.items()},
+        {name: max(peak for _, peak in all_) for name, all_ in measured.items()},
+    )
 
 
 def _our_run(account: Account, file: EventFile) -> tuple[float, float]:
@@ -58,41 +95,37 @@ def _our_run(account: Account, file: EventFile) -> tuple[float, float]:
     process = subprocess.Popen([sys.executable, "manage.py", "work", "long"], cwd=ROOT)
     peak = 0.0
     while process.poll() is None:
-        peak = max(peak, _peak_rss_mb(process.pid))
+        peak = max(peak, peak_rss_mb(process.pid))
         time.sleep(0.05)
     job.refresh_from_db()
     assert (job.status, job.valid_rows, job.invalid_rows) == (
         "done",
-        file.rows - len(file.bad_lines),
+        file.good,
         len(file.bad_lines),
     ), job.failure_code
     assert job.completed_at
     assert job.started_at
-    return (job.completed_at - job.started_at).total_seconds(), peak
+    assert job.file
+    remove_bytes(job.file)  # or each round would leave a copy of the file on disk
+    return file.rows / (job.completed_at - job.started_at).total_seconds(), peak
 
 
-def _reference_run(file: EventFile, folder: Path) -> float:
-    psql = [str(embedded.postgres_binary("psql")), "-qX", "-h", str(embedded.socket_dir(folder)), "-U", "postgres"]
-    subprocess.run(
-        [
-            *psql,
-            *("-c", "DROP TABLE IF EXISTS reference"),
-            *("-c", "CREATE TABLE reference (LIKE audience_interaction INCLUDING ALL)"),
-            *("-c", "CHECKPOINT"),
-        ],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
+def _reference_run(file: EventFile) -> tuple[float, float]:
+    fresh_copy(REFERENCE)
     begun = time.monotonic()
-    subprocess.run([*psql, "-c", f"\\copy reference ({COLUMNS}) FROM '{file.clean}'"], check=True)
-    return time.monotonic() - begun
+    psql(f"\\copy {REFERENCE} ({COLUMNS}) FROM '{file.clean}'")
+    return file.good / (time.monotonic() - begun), 0.0
 
 
-def _peak_rss_mb(pid: int) -> float:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    return 0.0
+def _peer_runs(folder: Path, file: EventFile) -> dict[str, Run]:
+    """Each peer with its number of rows; to be run after the reference, whose rows theirs must equal."""
+    runs: dict[str, Run] = {}
+    for name in peers.available():
+        rows = peers.rows_of(name, file.good)
+        files = peers.Files(csv=folder / f"good-{rows}.csv", copy=folder / f"good-{rows}.copy")
+        if not files.csv.exists():
+            write_good_events(files.csv, rows, of=file.rows)
+            with file.clean.open() as clean, files.copy.open("w") as copy:
+                copy.writelines(islice(clean, rows))
+        runs[name] = partial(peers.peer_run, name, files, rows, same_as=REFERENCE)
+    return runs
