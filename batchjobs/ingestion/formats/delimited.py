@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Any
 
 from batchjobs.failures import FileFailureError
@@ -233,12 +233,16 @@ class DelimitedReader:
             run = list(filter(None, run))
         if not run:
             return
-        if set(map(str.count, run, repeat(delimiter))) == {width - 1}:
+        counts = list(map(str.count, run, repeat(delimiter)))
+        if set(counts) != {width - 1}:
+            fits = [count == width - 1 for count in counts]
+            for number, line, fit in zip(numbers, run, fits, strict=True):
+                if not fit:
+                    self._row(line.split(delimiter), number, number + 1, lines, into)
+            numbers, run = list(compress(numbers, fits)), list(compress(run, fits))
+        if run:
             into.cells.extend(delimiter.join(run).split(delimiter))
             into.lines.extend(numbers)
-            return
-        for number, line in zip(numbers, run, strict=True):
-            self._row(line.split(delimiter), number, number + 1, lines, into)
 
     def _spaced(self, lines: _Lines, into: _Filling) -> None:
         """Columns with any number of blanks between them, as in reports of fixed width."""

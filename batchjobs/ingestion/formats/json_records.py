@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -182,21 +183,13 @@ def decode_lines(
             objects.extend(map(loads, rest))
         except orjson.JSONDecodeError:
             objects.append(None)
-    risky = _is_risky(joined)
-    deep = settings.NESTING_MAX
     errors: dict[int, list[RowError]] = {}
     rejected: list[Rejected] = []
-    again: list[int] = []
-    for place, (value, line) in enumerate(zip(objects, lines, strict=True)):
-        if type(value) is dict:
-            keys = line.count(b'":')
-            if keys == len(value) and not risky:
-                continue
-            plain = not (risky and _is_risky(line)) and line.count(b"{") + line.count(b"[") <= deep
-            if plain and keys in (len(value), _keys(value)):
-                continue
-        again.append(place)
-    for place in again:
+    blank = False
+    for place in _doubtful(objects, lines, joined):
+        if not lines[place].strip():
+            objects[place], blank = None, True
+            continue
         text = lines[place].decode("utf-8", "surrogateescape")
         try:
             objects[place], wrong = decode(text)
@@ -206,7 +199,7 @@ def decode_lines(
             continue
         if wrong:
             errors[place] = wrong
-    if not rejected:
+    if not rejected and not blank:
         return objects, list(range(len(lines))), list(numbers), errors, rejected
     places = [place for place, value in enumerate(objects) if value is not None]
     moved = {place: at for at, place in enumerate(places) if place in errors}
@@ -217,6 +210,25 @@ def decode_lines(
         {moved[place]: wrong for place, wrong in errors.items()},
         rejected,
     )
+
+
+def _doubtful(objects: list[Any], lines: Sequence[bytes], joined: bytes) -> list[int]:
+    """The places of lines that are read once more, strictly."""
+    risky = _is_risky(joined)
+    flat = b"[" not in joined and joined.count(b"{") == len(lines)
+    keys = list(map(bytes.count, lines, repeat(b'":')))
+    if flat and not risky:
+        odd = [place for place, value in enumerate(objects) if type(value) is not dict]
+        sizes = list(map(len, objects)) if not odd else [len(v) if type(v) is dict else -1 for v in objects]
+        return sorted({*odd, *(place for place in range(len(lines)) if keys[place] != sizes[place])})
+    doubtful = []
+    deep = settings.NESTING_MAX
+    for place, (value, line, count) in enumerate(zip(objects, lines, keys, strict=True)):
+        if type(value) is dict and not (risky and _is_risky(line)):
+            if line.count(b"{") + line.count(b"[") <= deep and count == _keys(value):
+                continue
+        doubtful.append(place)
+    return doubtful
 
 
 def _keys(value: Any) -> int:

@@ -93,8 +93,8 @@ class NdjsonReader:
         self.line += len(lines)
         numbers: list[int] = list(range(first, self.line))
         too_long: list[Rejected] = []
-        if len(data) > self.record_max or not all(map(bytes.strip, lines)):
-            kept = [(number, line) for number, line in zip(numbers, lines, strict=True) if line.strip()]
+        if len(data) > self.record_max:
+            kept = list(zip(numbers, lines, strict=True))
             for number, line in kept:
                 if len(line) > self.record_max:
                     shown = line[:8000].decode("utf-8", "replace")[:2000] + "…"

@@ -141,9 +141,10 @@ class Checker:
         """Checks a block column by column. With `people` the text is for the audience itself, else for the stage."""
         table = self._table(block)
         parse = self.context.parse_time
+        known = people.ids if people else ()
         values: Values = {}
         for column in self._values():
-            if (found := table.checked(column, parse)) is not None:
+            if (found := table.checked(column, parse, known)) is not None:
                 values[column.name] = found
         self._check_identity(table, values)
         for column in self.columns:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import compress
+from types import NoneType
 from typing import Any, TypeVar
 
 import orjson
@@ -17,6 +18,7 @@ from batchjobs.ingestion.rows import CellBlock, ObjectBlock, Rejected, RowError
 
 T = TypeVar("T")
 TEXT_MAX = 255
+TIMES_AT_ONCE = 128
 
 
 class Table:
@@ -54,13 +56,17 @@ class Table:
 
     # Checks. Each gives a clean value for each record; what could not be read stays as it is and is noted.
 
-    def checked(self, column: Column, parse_time: Callable[[str], str]) -> list[str] | None:  # noqa: PLR0911
-        """A known column, checked as its kind says."""
+    def checked(  # noqa: PLR0911  a case a kind
+        self, column: Column, parse_time: Callable[[str], str], known_emails: Container[str] = ()
+    ) -> list[str] | None:
+        """A known column, checked as its kind says. Addresses among `known_emails` were checked before."""
         values = self.texts(column.name)
         if values is None:
             return None
         match column.kind:
             case Kind.EMAIL:
+                if known_emails:
+                    return self._emails(column, values, known_emails)
                 return self._mapped(column, _lowered(values), checks.email, "EMAIL_INVALID")
             case Kind.EMAIL_OR_HASH:
                 return self._mapped(column, _lowered(values), checks.email_or_hash, "EMAIL_OR_HASH_INVALID")
@@ -85,15 +91,31 @@ class Table:
         if checks.are_plain_times(values):
             return values
         clean: list[str] = []
-        rest = iter(values)
         while len(clean) < len(values):
-            try:
-                clean.extend(map(parse, rest))  # keeps what came before a bad one
-            except (ValueError, OverflowError) as error:
-                at = len(clean)
-                if values[at]:
-                    self.add(at, name, _date_problem(error), values[at])
-                clean.append("")
+            piece = values[len(clean) : len(clean) + TIMES_AT_ONCE]
+            if checks.are_plain_times(piece):
+                clean.extend(piece)
+                continue
+            for value in piece:
+                try:
+                    clean.append(parse(value))
+                except (ValueError, OverflowError) as error:
+                    if value:
+                        self.add(len(clean), name, _date_problem(error), value)
+                    clean.append("")
+        return clean
+
+    def _emails(self, column: Column, values: list[str], known: Container[str]) -> list[str]:
+        fresh = [at for at, value in enumerate(values) if value not in known]
+        if not fresh:
+            return values
+        clean = list(values)
+        for at in fresh:
+            value = values[at].strip().lower()
+            clean[at] = checks.email(value)
+            if value and not clean[at]:
+                self.add(at, column.name, "EMAIL_INVALID", value)
+                clean[at] = value  # told once: it is not missing too
         return clean
 
     def _mapped(self, column: Column, values: list[str], check: Callable[[str], str], code: str) -> list[str]:
@@ -210,8 +232,11 @@ class ObjectTable(Table):
         values = self.values(name)
         if values is None:
             return None
-        if set(map(type, values)) == {str}:
+        types = set(map(type, values))
+        if types == {str}:
             return values
+        if types == {str, NoneType}:
+            return [value or "" for value in values]
         clean: list[str] = []
         for at, value in enumerate(values):
             text = as_text(value)
@@ -222,26 +247,26 @@ class ObjectTable(Table):
         return clean
 
     def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
-        kept = {key: name for key, name in self._keys.items() if name and name not in self.matched.known}
-        same = {key for key, name in kept.items() if key == name}
-        renamed = [(key, name) for key, name in kept.items() if key != name]
-        texts = []
-        for place, record in enumerate(self.keep(self.block.objects)):
-            rest = {
-                key: value for key, value in record.items() if key in same and (blank_is_null or not _is_blank(value))
-            }
-            for key, name in renamed:
-                if key in record and (blank_is_null or not _is_blank(record[key])):
-                    rest[name] = record[key]
-            for name, values, is_json in extra:
-                if value := values[place]:
-                    rest[name] = orjson.Fragment(value) if is_json else value
-                elif blank_is_null:
-                    rest[name] = None
-            if blank_is_null:
-                rest = {key: None if _is_blank(value) else value for key, value in rest.items()}
-            texts.append(encode(rest).decode())
-        return copy_json(texts)
+        taken = [key for key, name in self._keys.items() if not name or name in self.matched.known]
+        renamed = [(key, name) for key, name in self._keys.items() if name and name != key and key not in taken]
+        rests = list(map(dict, self.keep(self.block.objects)))
+        for key in taken:
+            for rest in rests:
+                rest.pop(key, None)
+        for key, name in renamed:
+            for rest in rests:
+                if key in rest:
+                    rest[name] = rest.pop(key)
+        for name, values, is_json in extra:
+            for rest, value in zip(rests, values, strict=True):
+                if value or blank_is_null:
+                    rest[name] = orjson.Fragment(value) if value and is_json else value
+        if blank_is_null:
+            rests = [{key: None if _is_blank(value) else value for key, value in rest.items()} for rest in rests]
+        else:
+            rests = [_without_blanks(rest) if _has_blanks(rest) else rest for rest in rests]
+        # JSON has no line breaks of its own: all are decoded at once.
+        return copy_json(b"\n".join(map(encode, rests)).decode().split("\n")) if rests else []
 
     def cells(self, place: int) -> list[str] | None:
         record = self.block.objects[place]
@@ -250,6 +275,15 @@ class ObjectTable(Table):
 
 def _is_blank(value: Any) -> bool:
     return value is None or (type(value) is str and not value)
+
+
+def _has_blanks(record: dict[str, Any]) -> bool:
+    values = record.values()
+    return None in values or "" in values
+
+
+def _without_blanks(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if not _is_blank(value)}
 
 
 def for_people(value: Any) -> str:

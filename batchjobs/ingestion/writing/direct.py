@@ -69,17 +69,17 @@ class People:
     session: Session
     database: int
     job: int
-    _ids: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
     _new: dict[str, str] = field(default_factory=dict)  # of the chunk
     _attributes: dict[str, dict[str, str]] = field(default_factory=dict)  # of the chunk
     _recent: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=CHUNKS_IN_FLIGHT))
 
     def identify(self, emails: list[str], attributes: list[tuple[str, list[str]]]) -> list[str]:
         """The profile id of each row; the last value of an attribute counts, blank ones don't."""
-        ids = list(map(self._ids.get, emails))
+        ids = list(map(self.ids.get, emails))
         if None in ids:
             self._look_up(list({email for email, known in zip(emails, ids, strict=True) if known is None}))
-            ids = [self._ids[email] for email in emails]
+            ids = list(map(self.ids.get, emails))
         for name, values in attributes:
             for email, value in zip(emails, values, strict=True):
                 if value:
@@ -92,28 +92,28 @@ class People:
         attributes = [[self._attributes.get(email, {}).get(name, "") for email in emails] for name in names]
         text = copy_text(
             [
-                [self._ids[email].partition("\t")[2] for email in emails],
+                [self.ids[email].partition("\t")[2] for email in emails],
                 copy_texts(emails),
                 ["t" if email in self._new else "f" for email in emails],
                 copy_objects(list(map(Part, names, attributes)), len(emails)),
             ]
         )
         self._recent.append(self._new)
-        if len(self._ids) > CACHED_MAX:
+        if len(self.ids) > CACHED_MAX:
             # Those of chunks that may not be committed yet cannot be looked up again.
-            self._ids = {email: known for chunk in self._recent for email, known in chunk.items()}
+            self.ids = {email: known for chunk in self._recent for email, known in chunk.items()}
         self._new, self._attributes = {}, {}
         return text
 
     def _look_up(self, emails: list[str]) -> None:
         head = f"{self.database}\t"
         known = self.session.execute(KNOWN, [self.database, emails])
-        self._ids.update({email: head + number for email, number in known})
-        missing = [email for email in emails if email not in self._ids]
+        self.ids.update({email: head + number for email, number in known})
+        missing = [email for email in emails if email not in self.ids]
         if missing:
             (fresh,) = self.session.execute(RESERVE, [len(missing)]).fetchone() or ("",)
             made = {email: head + number for email, number in zip(missing, fresh.split(","), strict=True)}
-            self._ids |= made
+            self.ids |= made
             self._new |= made
 
 
