@@ -59,6 +59,7 @@ class JobOut(Schema):
     type: str
     source: str
     status: str = Field(description="pending, in_progress, done, failed, canceled or expired")
+    outcome: str | None = Field(description="How it ended: done, failed or canceled; stays when it is expired")
     dry_run: bool
     database: str | None
     total_rows: int
@@ -68,6 +69,7 @@ class JobOut(Schema):
     created_at: Moment
     started_at: Moment | None
     completed_at: Moment | None
+    expired_at: Moment | None = Field(description="When the file and the rejected rows were removed")
     tags: list[str]
     event_names: list[str]
     progress: float = Field(description="0 to 1")
@@ -106,6 +108,7 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
         "type": job.record_type,
         "source": job.source,
         "status": job.status,
+        "outcome": job.outcome or None,
         "dry_run": job.dry_run,
         "database": job.database.slug if job.database else None,
         "total_rows": total,
@@ -115,6 +118,7 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
         "created_at": _moment(job.created_at),
         "started_at": _moment(job.started_at),
         "completed_at": _moment(job.completed_at),
+        "expired_at": _moment(job.expired_at),
         "tags": list(job.tags),
         "event_names": list(job.event_names) or ([job.event_name] if job.event_name else []),
         "progress": _progress(job),

@@ -22,13 +22,18 @@ from batchjobs.ingestion.records.columns import ERROR_COLUMNS
 from batchjobs.ingestion.rejects import readable
 from batchjobs.library import FileGoneError, open_file
 from batchjobs.models import BatchJob, Chunk
+from batchjobs.states import Status
 
 BLOCK = 64 * 1024
 
 
+class FilesGoneError(Http404):
+    """What was asked for is no longer kept. The message is a sentence without its stop."""
+
+
 def source_response(job: BatchJob) -> HttpResponseBase:
-    """The file as it was uploaded, byte for byte. Raises Http404 when it is gone."""
-    gone = Http404(_("The file of this job is no longer kept."))
+    """The file as it was uploaded, byte for byte. Raises FilesGoneError."""
+    gone = FilesGoneError(_("The file of this job is no longer kept"))
     if job.file is None:
         raise gone
     try:
@@ -40,7 +45,11 @@ def source_response(job: BatchJob) -> HttpResponseBase:
 
 
 def error_log_response(job: BatchJob) -> HttpResponseBase:
-    """NDJSON, a line for each rejected row: line, column, code, message (of the first error), raw, errors (all)."""
+    """NDJSON, a line for each rejected row: line, column, code, message (of the first error), raw, errors (all).
+
+    Raises FilesGoneError.
+    """
+    _refuse_expired(job)
     response = StreamingHttpResponse(_joined(_log_lines(job)), content_type="application/x-ndjson")
     return _as_attachment(response, f"{_stem(job)}-errors.ndjson")
 
@@ -49,7 +58,9 @@ def rejected_rows_response(job: BatchJob, *, formula_safe: bool) -> HttpResponse
     """The rejected rows in the file's own format, with four columns that say what is wrong.
 
     `formula_safe` puts a ' before cells that a spreadsheet would run; an upload of the file takes it away again.
+    Raises FilesGoneError.
     """
+    _refuse_expired(job)
     kind = str(job.reader_state.get("format") or "delimited")
     lines, content_type, suffix = {
         "json": (_rejected_array, "application/json", ".json"),
@@ -92,6 +103,11 @@ def _why(entry: dict[str, Any]) -> list[str]:
     errors = entry["errors"]
     found = ("; ".join(dict.fromkeys(e[key] for e in errors if e[key])) for key in ("code", "column", "message"))
     return [str(entry["line"]), *found]
+
+
+def _refuse_expired(job: BatchJob) -> None:
+    if job.status == Status.EXPIRED:
+        raise FilesGoneError(_("The rejected rows of this job are no longer kept"))
 
 
 def rejects(job: BatchJob) -> Iterator[dict[str, Any]]:

@@ -176,6 +176,11 @@ FAILURES: dict[str, Failure] = {
         _("Its bytes could not be read from storage. Upload the file again."),
         _("File is gone"),
     ),
+    "STORAGE_FAILED": Failure(
+        _("Storage did not give up everything that had to go"),
+        _("Nothing is called removed whose bytes may still be there. The next run, within the hour, tries again."),
+        _("Storage failed"),
+    ),
     "CRASHED": Failure(
         _("The job stopped three times without getting further"),
         _(

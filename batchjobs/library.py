@@ -8,6 +8,7 @@ removes the bytes of a file goes through here.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import IO, Any
 from uuid import uuid4
 
@@ -20,6 +21,10 @@ from batchjobs.models import FilePart, SourceFile
 
 class FileGoneError(Exception):
     """The bytes are not there (any more)."""
+
+
+class StorageFailedError(Exception):
+    """Storage did not do what it was asked for; `__cause__` says why."""
 
 
 def store_file(*, account: Account, name: str, content: File[bytes], by: User | None = None) -> SourceFile:
@@ -52,14 +57,36 @@ def open_file(file: SourceFile) -> IO[bytes]:
     return io.BufferedReader(_Parts(parts), 512 * 1024)
 
 
-def remove_bytes(file: SourceFile) -> int:
-    """Removes the parts from storage; returns how many there were. The record stays."""
+def remove_bytes(file: SourceFile, *, each: Callable[[], None] = lambda: None) -> int:
+    """Removes the parts from storage; returns how many there were. The record stays.
+
+    `each` is called before every part. Raises StorageFailedError.
+    """
     removed = 0
     for part in file.parts.order_by("start"):
-        default_storage.delete(part.stored_as)
+        each()
+        remove_stored(part.stored_as)
         part.delete()
         removed += 1
     return removed
+
+
+def remove_stored(name: str) -> None:
+    """Removes an object from storage; one that is not there is fine. Raises StorageFailedError."""
+    try:
+        default_storage.delete(name)
+    except Exception as error:  # each kind of storage has its own
+        raise StorageFailedError(name) from error
+
+
+def list_stored(folder: str) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the objects in `folder`; none if it is not there. Raises StorageFailedError."""
+    try:
+        return default_storage.listdir(folder)
+    except FileNotFoundError:
+        return [], []
+    except Exception as error:
+        raise StorageFailedError(folder) from error
 
 
 class _Parts(io.RawIOBase):

@@ -73,6 +73,11 @@ def failure_shown(job: BatchJob) -> Failure | None:
     return failure_of(job.failure_code, job.failure_params)
 
 
+def outcome_label(job: BatchJob) -> str:
+    """How the job ended, also when it is expired."""
+    return str(Status(job.outcome).label) if job.outcome else ""
+
+
 def who_made(job: BatchJob) -> str:
     if job.created_by:
         return str(job.created_by)
@@ -118,7 +123,10 @@ class JobRow:
         if job.status == Status.CANCELED and job.canceled_by:
             return _("by %(name)s") % {"name": job.canceled_by}
         if job.status == Status.EXPIRED and job.expired_at:
-            return _("Files removed %(day)s") % {"day": formats.day(job.expired_at)}
+            return _("%(outcome)s, files removed %(day)s") % {
+                "outcome": outcome_label(job),
+                "day": formats.day(job.expired_at),
+            }
         return ""
 
     @property
@@ -314,7 +322,7 @@ class JobView:
 
     @property
     def outcome_label(self) -> str:
-        return str(Status(self.job.outcome).label) if self.job.outcome else ""
+        return outcome_label(self.job)
 
     @property
     def kept_until(self) -> dt.datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from celery.signals import worker_shutting_down
 
-from batchjobs import kernel
+from batchjobs import expiry, kernel
 from batchjobs.doorbell import DRAINING
 
 
@@ -19,6 +19,12 @@ def queue_work(queue: str) -> None:
 def jobs_sweep() -> None:
     """Re-rings queues in which a job waits or was abandoned; notes that beat and a worker are alive."""
     kernel.sweep()
+
+
+@shared_task
+def expiry_schedule() -> None:
+    """Makes jobs that remove what is past its time, where there is something."""
+    expiry.expiry_schedule()
 
 
 @worker_shutting_down.connect

@@ -6,6 +6,8 @@ Its query string is the list's, so that closing leads back to the same rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -140,17 +142,25 @@ def batchjob_live(request: Request) -> HttpResponseBase:
 
 @require_GET
 def batchjob_source(request: Request, job_id: int) -> HttpResponseBase:
-    return downloads.source_response(_job(request, job_id))
+    return _download(request, job_id, downloads.source_response)
 
 
 @require_GET
 def batchjob_error_log(request: Request, job_id: int) -> HttpResponseBase:
-    return downloads.error_log_response(_job(request, job_id))
+    return _download(request, job_id, downloads.error_log_response)
 
 
 @require_GET
 def batchjob_rejected_rows(request: Request, job_id: int) -> HttpResponseBase:
-    return downloads.rejected_rows_response(_job(request, job_id), formula_safe=True)
+    return _download(request, job_id, partial(downloads.rejected_rows_response, formula_safe=True))
+
+
+def _download(request: Request, job_id: int, made: Callable[[BatchJob], HttpResponseBase]) -> HttpResponseBase:
+    job = _job(request, job_id)
+    try:
+        return made(job)
+    except downloads.FilesGoneError as gone:
+        return render(request, "batchjobs/gone.html", {"job": job, "gone": str(gone)}, status=404)
 
 
 def _job(request: Request, job_id: int) -> BatchJob:

@@ -20,6 +20,7 @@ from ninja.security import HttpBearer
 from accounts.problems import problem_response
 from audience.api import router as audience_router
 from batchjobs.api import router as batchjobs_router
+from batchjobs.downloads import FilesGoneError
 from batchjobs.services import IdempotencyConflictError, JobRefusedError
 from batchjobs.states import TransitionRefusedError
 from console.cursors import CursorError
@@ -87,7 +88,8 @@ def _bad_cursor(request: HttpRequest, error: CursorError) -> HttpResponse:
 
 @api.exception_handler(Http404)
 def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-    return problem_response(404, _("There is nothing at this address."))
+    gone = isinstance(error, FilesGoneError)
+    return problem_response(404, f"{error}." if gone else _("There is nothing at this address."))
 
 
 @api.exception_handler(HttpError)

@@ -42,7 +42,15 @@ class Env(BaseSettings):
     NESTING_MAX: int = 32
     UNPACKED_MAX_BYTES: int = 50 * 1024**3  # of what comes out of an archive
     UNPACKED_RATIO_MAX: int = 200  # unpacked bytes for each stored one
-    FILES_KEPT_DAYS: int = 90
+
+    # How long what is kept (docs/retention.md), and how often it is looked after.
+    FILES_KEPT_DAYS: int = Field(default=90, gt=0)
+    ORPHANS_KEPT_HOURS: int = Field(default=24, ge=24)  # a worker that lost its job may still be writing
+    BEFORE_IMAGES_KEPT_DAYS: int = Field(default=30, gt=0)
+    IDEMPOTENCY_KEPT_DAYS: int = Field(default=7, ge=1, le=7)
+    CRASHES_KEPT_DAYS: int = Field(default=30, gt=0)
+    HOUSEKEEPING_KEPT_DAYS: int = Field(default=90, gt=0)
+    EXPIRY_EVERY_SECONDS: float = Field(default=3600, gt=0)
 
     @property
     def data_dir(self) -> Path:

@@ -3,6 +3,12 @@
 # What runs a BatchJob of each kind: `(job, lease) -> None` (batchjobs/kernel.py).
 JOB_KINDS = {
     "import": "batchjobs.ingestion.run.import_run",
+    "expiry": "batchjobs.expiry.expiry_run",
+}
+
+# How long what is kept: tuples of lines (batchjobs/retention.py), one of each app that has tables of its own.
+RETENTION = {
+    "batchjobs": "batchjobs.retention.TABLE",
 }
 
 # Numbers beside the links of the sidebar: URL name -> `(account) -> int`.

@@ -98,6 +98,8 @@ def _make_chunk(
 
     bad = part(invalid)
     # The pace of a real run is never quite even.
+    groups = _groups(bad) if bad else []
+    expired = job.status == Status.EXPIRED
     at = seconds * (n + 1) / of - (0.3 * seconds / of if n % 3 == 1 else 0)
     Chunk.objects.create(
         job=job,
@@ -110,8 +112,8 @@ def _make_chunk(
         invalid=bad,
         new_profiles=part(valid) // 12,
         changed_profiles=part(valid) // 3,
-        groups=_groups(bad) if bad else [],
-        samples=SAMPLES if bad and n == 0 else [],
+        groups=[_without_examples(group) for group in groups] if expired else groups,
+        samples=SAMPLES if bad and n == 0 and not expired else [],
         event_names=["purchase"],
         committed_at=start + dt.timedelta(seconds=at),
     )
@@ -138,6 +140,10 @@ def _groups(bad: int) -> list[dict[str, Any]]:
         },
     ]
     return [group for group in groups if group["count"]]
+
+
+def _without_examples(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key != "examples"}
 
 
 def _sample(line: int, cells: str, column: str, code: str) -> dict[str, Any]:

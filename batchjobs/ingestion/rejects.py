@@ -23,6 +23,15 @@ SHOWN = 120  # characters of a value
 _UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 
 
+def account_folder(account: int) -> str:
+    """Where an account's parts are stored: a folder for each job."""
+    return f"rejects/{account}"
+
+
+def job_folder(account: int, job: int) -> str:
+    return f"{account_folder(account)}/{job}"
+
+
 @dataclass(slots=True)
 class RejectsPart:
     """Collects what was rejected. Rows of a block are added together; a chunk's lines are in order."""

@@ -24,7 +24,7 @@ from batchjobs.ingestion.records import RECORD_TYPES
 from batchjobs.ingestion.records.base import Checker, Context
 from batchjobs.ingestion.records.event import ATTRIBUTES
 from batchjobs.ingestion.records.table import for_people
-from batchjobs.ingestion.rejects import RejectsPart, shown
+from batchjobs.ingestion.rejects import RejectsPart, job_folder, shown
 from batchjobs.ingestion.rows import CellBlock, ObjectBlock
 from batchjobs.ingestion.source import Content, Opened, content_measure, content_open
 from batchjobs.ingestion.writing.direct import CONFLICTS, Direct, People
@@ -315,7 +315,8 @@ class _Chunks:
                     break
             if reader.offset == begun and not part.count:
                 return None
-            name = f"rejects/{self.job.account_id}/{self.job.pk}/{self.n:06d}-{self.lease.token}.ndjson"
+            folder = job_folder(self.job.account_id, self.job.pk)
+            name = f"{folder}/{self.n:06d}-{self.lease.token}.ndjson"
             chunk.part = part.store(name)
         finally:
             part.discard()

@@ -120,6 +120,24 @@ def test_filter_sort_and_chips(open_page: OpenPage, account: Account) -> None:
     expect(page.get_by_role("columnheader", name="Name")).to_have_attribute("aria-sort", "ascending")
 
 
+def test_expired_job_keeps_its_history(open_page: OpenPage, account: Account) -> None:
+    job = make_job(account, Status.EXPIRED, name="Spring orders", valid=20_114, invalid=41)
+    page = open_page(LIST)
+    row = page.locator(f"#job-{job.pk}")
+    expect(row).to_contain_text("Done, files removed")
+    row.get_by_role("link").click()
+    opened = page.get_by_role("dialog", name="Spring orders")
+    expect(opened.get_by_role("heading", name="The files of this job were removed on")).to_be_visible()
+    expect(opened).to_contain_text("20,114 rows in, 41 rejected")
+    expect(opened.get_by_text("Values were removed.").first).to_be_visible()
+    expect(opened.locator("#job-downloads, [download]")).to_have_count(0)
+    page.goto(f"/batch-jobs/{job.pk}/rejected-rows/")
+    expect(page.get_by_role("heading", name="The rejected rows of this job are no longer kept")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("link", name="Go to the job").click()
+    expect(page.get_by_role("dialog", name="Spring orders")).to_be_visible()
+
+
 def test_theme_is_kept_without_a_flash(open_page: OpenPage) -> None:
     page = open_page(LIST)
     page.locator("[data-user] summary").click()

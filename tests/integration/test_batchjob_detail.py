@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from accounts.actors import Actor
 from accounts.permissions import Role
 from batchjobs.models import BatchJob, JobRequest
 from batchjobs.states import Status
+from console.formats import day
 from tests.factories import make_actor
 from tests.operations import make_job
 
@@ -87,11 +89,36 @@ def test_previous_and_next_follow_the_list(marta: Client, marketer: Actor) -> No
         (Status.FAILED, {"valid": 0, "chunks": 0, "failure_params": {"column": "x"}}, "The file has no x column"),
         (Status.FAILED, {"valid": 0, "chunks": 0, "failure_code": "UNHEARD_OF"}, "UNHEARD_OF"),
         (Status.CANCELED, {"valid": 640, "canceled_by": "Tom"}, "640 rows that were in before stay in"),
-        (Status.EXPIRED, {"valid": 20_114}, "The files of this job have been removed"),
+        (Status.EXPIRED, {"valid": 20_114}, "20,114 rows in, none rejected"),
+        (Status.EXPIRED, {"valid": 20_114, "invalid": 41}, "20,114 rows in, 41 rejected"),
+        (Status.EXPIRED, {"valid": 10, "dry_run": True}, "10 of 10 rows would have gone in"),
+        (Status.EXPIRED, {"outcome": "canceled", "canceled_by": "Tom"}, "The job had been canceled by Tom"),
+        (
+            Status.EXPIRED,
+            {"outcome": "failed", "failure_code": "COLUMN_MISSING", "failure_params": {"column": "email"}, "valid": 0},
+            "The job had failed: The file has no email column.",
+        ),
     ],
 )  # fmt: skip
 def test_says_what_is_so(status: str, fields: dict[str, Any], says: str, marta: Client, marketer: Actor) -> None:
     assert says in drawer(marta, make_job(marketer.account, status, **fields))
+
+
+def test_expired_job_shows_reasons_and_no_values(marta: Client, marketer: Actor) -> None:
+    job = make_job(marketer.account, Status.EXPIRED, valid=20_114, invalid=80)
+    html = drawer(marta, job)
+    assert html.count("Values were removed") == 2
+    for kept in ("EMAIL_INVALID", "EVENT_TIME_INVALID", job.file.sha256, "What came in stays in the audience"):
+        assert kept in html
+    for gone in ("First rejected rows", "download", "Files kept until"):
+        assert gone not in html
+
+
+def test_files_are_kept_until(marta: Client, marketer: Actor, settings: Any) -> None:
+    job = make_job(marketer.account)
+    settings.FILES_KEPT_DAYS = 90
+    until = day(job.file.created_at + dt.timedelta(days=90))
+    assert re.search(rf"Files kept until</dt><dd>{until}<", drawer(marta, job))
 
 
 def test_rows_are_shown_escaped(marta: Client, marketer: Actor) -> None:
