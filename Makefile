@@ -42,6 +42,7 @@ check: ## Lint, types, import rules, templates, migrations, settings for product
 	$(as_deployed) makemigrations --check --dry-run
 	$(as_deployed) check --deploy --fail-level WARNING
 	$(as_deployed) state_diagram --check
+	$(as_deployed) retention_table --check
 
 bench: ## The benchmarks: a table of ratios, and benchmarks/results.json
 	@$(bootstrap) venv bench

@@ -33,6 +33,7 @@ from batchjobs.states import ACTIVE, Status
 log = structlog.get_logger(__name__)
 
 KIND = "expiry"
+LOT = 100
 STORAGE_TRIES = 10  # then storage is taken to be away, and what is left waits for the next run
 
 Noted = Callable[[str, int], None]
@@ -143,11 +144,14 @@ def apply(
 
 
 def _steps(policy: Policy, account: Account | None, now: dt.datetime, left: list[Any]) -> Iterator[list[Any]]:
-    """What is due in lots, each looked up when the one before is done."""
+    """What is due, a step's worth at a time. Found in lots, and looked at again when its turn has come."""
     due = policy.due(account, now)
     if isinstance(due, QuerySet):
-        while keys := list(due.exclude(pk__in=left).values_list("pk", flat=True)[: policy.step]):
-            yield keys
+        pks = due.values_list("pk", flat=True)
+        while lot := list(pks.exclude(pk__in=left)[: max(policy.step, LOT)]):
+            for start in range(0, len(lot), policy.step):
+                if keys := list(pks.filter(pk__in=lot[start : start + policy.step])):
+                    yield keys
     else:
         while keys := list(islice(due, policy.step)):
             yield keys

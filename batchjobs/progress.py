@@ -122,11 +122,8 @@ class JobRow:
             return str(failure.short)
         if job.status == Status.CANCELED and job.canceled_by:
             return _("by %(name)s") % {"name": job.canceled_by}
-        if job.status == Status.EXPIRED and job.expired_at:
-            return _("%(outcome)s, files removed %(day)s") % {
-                "outcome": outcome_label(job),
-                "day": formats.day(job.expired_at),
-            }
+        if job.status == Status.EXPIRED:
+            return _("ended as %(outcome)s") % {"outcome": outcome_label(job).lower()}
         return ""
 
     @property

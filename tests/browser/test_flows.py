@@ -124,7 +124,7 @@ def test_expired_job_keeps_its_history(open_page: OpenPage, account: Account) ->
     job = make_job(account, Status.EXPIRED, name="Spring orders", valid=20_114, invalid=41)
     page = open_page(LIST)
     row = page.locator(f"#job-{job.pk}")
-    expect(row).to_contain_text("Done, files removed")
+    expect(row).to_contain_text("ended as done")
     row.get_by_role("link").click()
     opened = page.get_by_role("dialog", name="Spring orders")
     expect(opened.get_by_role("heading", name="The files of this job were removed on")).to_be_visible()

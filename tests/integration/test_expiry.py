@@ -483,7 +483,7 @@ def test_the_api_tells_how_it_ended(expired: BatchJob, marketer: Actor) -> None:
 
 
 def test_the_list_tells_how_it_ended(expired: BatchJob, pages: Client) -> None:
-    assert "Done, files removed" in pages.get("/batch-jobs/?status=expired").content.decode()
+    assert "ended as done" in pages.get("/batch-jobs/?status=expired").content.decode()
 
 
 def test_a_job_that_keeps_house_breaks_no_page(expired: BatchJob, pages: Client, marketer: Actor) -> None:
