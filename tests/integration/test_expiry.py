@@ -30,6 +30,7 @@ from batchjobs.failures import failure_of
 from batchjobs.ingestion.rejects import job_folder
 from batchjobs.models import BatchJob, Chunk, IdempotencyKey, JobCrash, SourceFile
 from batchjobs.services import batchjob_run_anyway
+from config.celery import app
 from tests import chaos
 from tests.chaos import until
 from tests.factories import make_actor, make_user
@@ -308,6 +309,13 @@ def test_parts_that_no_chunk_names_go(marketer: Actor) -> None:
 
 def stored_of_file(job: BatchJob) -> list[str]:
     return list(job.file.parts.values_list("stored_as", flat=True))
+
+
+def test_what_beat_sends_makes_the_job(marketer: Actor, settings: Any) -> None:
+    uploaded(messy_job(marketer), ago=days(90))
+    app.loader.import_default_modules()  # as a worker does when it starts
+    app.tasks[settings.CELERY_BEAT_SCHEDULE["expiry"]["task"]]()
+    assert BatchJob.objects.get(kind="expiry").account == marketer.account
 
 
 # What goes wrong.
