@@ -57,6 +57,14 @@ def open_file(file: SourceFile) -> IO[bytes]:
     return io.BufferedReader(_Parts(parts), 512 * 1024)
 
 
+def open_beginning(file: SourceFile) -> IO[bytes]:
+    """What is there of a file that may still be arriving, from the first byte on. Raises FileGoneError."""
+    parts = list(file.parts.order_by("start"))
+    if file.removed_at or (not parts and file.size):
+        raise FileGoneError
+    return io.BufferedReader(_Parts(parts), 512 * 1024)
+
+
 def remove_bytes(file: SourceFile, *, each: Callable[[], None] = lambda: None) -> int:
     """Removes the parts from storage; returns how many there were. The record stays.
 

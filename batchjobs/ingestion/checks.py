@@ -120,7 +120,7 @@ def _other_form(text: str, *, day_first: bool | None) -> dt.datetime:
         return _joined(dt.date(*map(int, match.groups()[:3])), match[4])
     if match := _SLASHED.fullmatch(text):
         first, second, year = map(int, match.groups()[:3])
-        if first <= 12 and second <= 12 and first != second and day_first is None:
+        if day_first is None and is_unclear_date(text):
             raise DateAmbiguousError(text)
         day, month = (first, second) if second <= 12 and (first > 12 or day_first is not False) else (second, first)
         return _joined(dt.date(year, month, day), match[4])
@@ -145,6 +145,12 @@ def orders_shown(values: Iterable[str]) -> set[str]:
             elif second > 12 >= first:
                 shown.add("month")
     return shown
+
+
+def is_unclear_date(value: str) -> bool:
+    """Whether a date can be read day first and month first."""
+    match = _SLASHED.fullmatch(value)
+    return match is not None and int(match[1]) <= 12 and int(match[2]) <= 12 and int(match[1]) != int(match[2])
 
 
 def _zulu(text: str) -> dt.tzinfo | None:

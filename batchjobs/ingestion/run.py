@@ -7,8 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import PurePath
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
@@ -19,7 +18,14 @@ from psycopg.types.json import Jsonb
 from audience.models import Database
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion import checks
-from batchjobs.ingestion.formats import FORMATS, Reader, format_of, layout_from_state, layout_to_state, reader_of
+from batchjobs.ingestion.formats import (
+    OBJECT_FORMATS,
+    Reader,
+    layout_find,
+    layout_from_state,
+    layout_to_state,
+    reader_of,
+)
 from batchjobs.ingestion.records import RECORD_TYPES
 from batchjobs.ingestion.records.base import Checker, Context
 from batchjobs.ingestion.records.event import ATTRIBUTES
@@ -42,10 +48,8 @@ REJECTS_IN_A_ROW = 200_000
 STAYS = "What came in before stays."
 PREVIEW_ROWS, PREVIEW_COLUMNS = 3, 12
 HASH_BLOCK = 1024 * 1024
-HEADER_KEYS = 40  # of a JSON file, for people
 ASKED_FROM = 4  # one row in so many of the first block: then unclear dates are the file's way of writing them
 CONFLICTS_MAX = 20
-OBJECT_FORMATS = ("json", "ndjson")
 EVENT_IN_NAME = r"([A-Za-z][A-Za-z0-9_.]{0,119})-.+"
 
 CLAIM_CONTENT = """
@@ -119,19 +123,10 @@ def _refuse_duplicate(job: BatchJob, lease: Lease, stored: BinaryIO) -> None:
 
 def _prepare(job: BatchJob, lease: Lease, opened: Opened) -> None:
     """Finds out how the file is to be read, and keeps that with the job."""
-    content, options = opened.content, job.options
-    key = format_of(content, opened.name, options, settings.RECORD_MAX_BYTES)
-    layout = FORMATS[key].module.layout_of(
-        content,
-        extension=PurePath(opened.name.lower()).suffix,
-        options=options,
-        record_max=settings.RECORD_MAX_BYTES,
-    )
-    first = _first_block(key, content, layout)
-    if isinstance(first, ObjectBlock):
-        layout.header = list(dict.fromkeys(key for record in first.objects for key in record))[:HEADER_KEYS]
+    found = layout_find(opened, job.options, settings.RECORD_MAX_BYTES)
+    key, layout, first = found.key, found.layout, found.first
     try:
-        checker = _checker(job, layout, lease, has_header=not isinstance(first, ObjectBlock))
+        checker = _checker(job, layout, lease, has_header=found.has_header)
         if first is not None:
             checker.new_chunk()
             _ask_for_the_order_of_dates(job, checker, first)
@@ -153,12 +148,6 @@ def _prepare(job: BatchJob, lease: Lease, opened: Opened) -> None:
     if changed.rowcount != 1:
         raise LeaseLostError
     job.reader_state, job.next_offset, job.next_line = state, layout.data_offset, layout.data_line
-
-
-def _first_block(key: str, content: Content, layout: Any) -> CellBlock | ObjectBlock | None:
-    reader = reader_of(key, content, replace(layout), settings.RECORD_MAX_BYTES)
-    reader.seek(layout.data_offset, layout.data_line)
-    return next(iter(reader.blocks()), None)
 
 
 def _ask_for_the_order_of_dates(job: BatchJob, checker: Checker, first: CellBlock | ObjectBlock) -> None:

@@ -7,14 +7,15 @@ layout (a dataclass, stored with the job) and a reader, which gives out blocks o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Any, Protocol
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.formats import delimited, email_list, json_array, ndjson
 from batchjobs.ingestion.formats.lines import read_head
-from batchjobs.ingestion.source import Content
+from batchjobs.ingestion.rows import CellBlock, ObjectBlock
+from batchjobs.ingestion.source import Content, Opened
 
 
 class Layout(Protocol):
@@ -58,6 +59,8 @@ FORMATS: dict[str, Format] = {
     "ndjson": Format(ndjson, ndjson.NdjsonLayout, ndjson.NdjsonReader, (".ndjson", ".jsonl")),
 }
 EXTENSIONS = tuple(extension for entry in FORMATS.values() for extension in entry.extensions)
+OBJECT_FORMATS = ("json", "ndjson")  # each record has names of its own
+HEADER_KEYS = 40  # of their first records, for people
 # Ends of file names that are taken in: each kind, each packed, and an archive with one file.
 ACCEPTED = (*EXTENSIONS, *(f"{extension}.gz" for extension in EXTENSIONS), ".zip")
 
@@ -91,6 +94,34 @@ def _json_kind(text: str, found: str) -> str:
         if len(lines) == 2 and all(line.startswith("{") and line.rstrip().endswith("}") for line in lines):
             return "ndjson"
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How a file is to be read, and its first records."""
+
+    key: str  # of FORMATS
+    layout: Any
+    first: CellBlock | ObjectBlock | None
+
+    @property
+    def has_header(self) -> bool:
+        return self.key not in OBJECT_FORMATS
+
+
+def layout_find(opened: Opened, options: dict[str, Any], record_max: int) -> Found:
+    """Looks at the beginning of a file. Raises FileFailureError for what cannot be read."""
+    content = opened.content
+    key = format_of(content, opened.name, options, record_max)
+    layout = FORMATS[key].module.layout_of(
+        content, extension=PurePath(opened.name.lower()).suffix, options=options, record_max=record_max
+    )
+    reader = reader_of(key, content, replace(layout), record_max)
+    reader.seek(layout.data_offset, layout.data_line)
+    first = next(iter(reader.blocks()), None)
+    if isinstance(first, ObjectBlock):
+        layout.header = list(dict.fromkeys(key for record in first.objects for key in record))[:HEADER_KEYS]
+    return Found(key, layout, first)
 
 
 def layout_to_state(key: str, layout: Any) -> dict[str, Any]:

@@ -224,10 +224,9 @@ def _doubtful(objects: list[Any], lines: Sequence[bytes], joined: bytes) -> list
     doubtful = []
     deep = settings.NESTING_MAX
     for place, (value, line, count) in enumerate(zip(objects, lines, keys, strict=True)):
-        if type(value) is dict and not (risky and _is_risky(line)):
-            if line.count(b"{") + line.count(b"[") <= deep and count == _keys(value):
-                continue
-        doubtful.append(place)
+        plain = type(value) is dict and not (risky and _is_risky(line))
+        if not plain or line.count(b"{") + line.count(b"[") > deep or count != _keys(value):
+            doubtful.append(place)
     return doubtful
 
 
