@@ -41,6 +41,8 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "batchjob_list": VIEW,
     "batchjob_new": RUN_JOBS,
     "batchjob_live": VIEW,
+    "batchjob_view_new": VIEW,  # everybody keeps views of their own
+    "batchjob_view_delete": VIEW,
     "batchjob_detail": VIEW,
     "batchjob_cancel": RUN_JOBS,
     "batchjob_run_anyway": RUN_JOBS,

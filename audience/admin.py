@@ -10,24 +10,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin import StaffMayLook
-from audience.models import Database, Interaction, Profile, Suppression
+from accounts.admin import ReadOnlyAdmin, StaffMayLook
+from audience.models import ContactList, Database, Interaction, ListMember, Profile, Suppression
 
 
-class LookingAdmin(StaffMayLook, admin.ModelAdmin):
+class LookingAdmin(ReadOnlyAdmin):
     """Nothing is listed until something is searched for: these tables hold millions of rows."""
 
     show_full_result_count = False
     ordering = ("-pk",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         raise NotImplementedError
@@ -81,6 +72,30 @@ class InteractionAdmin(LookingAdmin):
 
     def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         return rows.filter(database__in=Database.objects.values("pk"), external_id=term)
+
+
+@admin.register(ContactList)
+class ContactListAdmin(LookingAdmin):
+    list_display = ("name", "database", "created_by_job", "created_at")
+    list_select_related = ("database",)
+    search_fields = ("name",)
+    search_help_text = _("The whole name.")
+
+    def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(database__in=Database.objects.values("pk"), name=term)
+
+
+@admin.register(ListMember)
+class ListMemberAdmin(LookingAdmin):
+    list_display = ("profile", "contact_list", "joined_at", "created_by_job")
+    list_select_related = ("profile", "contact_list")
+    raw_id_fields = ("profile", "contact_list")
+    search_fields = ("profile__email",)
+    search_help_text = _("The whole e-mail address.")
+
+    def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        people = Profile.objects.filter(database__in=Database.objects.values("pk"), email=term.lower())
+        return rows.filter(profile__in=people)
 
 
 @admin.register(Suppression)

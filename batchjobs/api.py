@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Annotated, Any
 
 from django.conf import settings
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -21,7 +22,7 @@ from pydantic import AfterValidator, Field
 
 from accounts.params import Text, json_object
 from audience.models import Database
-from batchjobs import downloads, services
+from batchjobs import downloads, search, services
 from batchjobs.failures import FAILURES, failure_of
 from batchjobs.models import BatchJob, BatchJobQuerySet, RecordType
 from batchjobs.refusals import JobRefusedError
@@ -170,7 +171,7 @@ def _links(job: BatchJob) -> dict[str, str]:
 
 
 def _jobs(request: Any) -> BatchJobQuerySet:
-    jobs: BatchJobQuerySet = BatchJob.objects.for_account(request.actor.account)
+    jobs: BatchJobQuerySet = BatchJob.objects.for_account(request.actor.account).imports()
     return jobs.select_related("file", "database")
 
 
@@ -203,8 +204,47 @@ def _sort(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    if value and "@" not in value:
+        raise ValueError(_("A user is named by the whole e-mail address."))
+    return value.strip().lower()
+
+
+def _day_or_moment(value: str) -> str:
+    if value:
+        _bounds(value)
+    return value
+
+
+def _bounds(value: str) -> tuple[dt.datetime, dt.datetime]:
+    """Where what `value` names begins and ends: a moment is its own end, a day (UTC) is 24 hours. Raises ValueError."""
+    try:
+        if len(value) == len("2026-11-25"):
+            start = dt.datetime.combine(dt.date.fromisoformat(value), dt.time(), dt.UTC)
+            return start, start + dt.timedelta(days=1)
+        moment = dt.datetime.fromisoformat(value.replace(" ", "+"))  # a “+” that was not escaped
+        if moment.tzinfo is None:
+            raise ValueError
+        moment = moment.astimezone(dt.UTC)
+        return moment, moment + dt.timedelta(microseconds=1)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(_("Give a day as 2026-11-25, or a moment with its zone as 2026-11-25T14:30:00Z.")) from error
+
+
 class JobFilters(Schema):
     q: Text = Field("", max_length=200, description="Part of the name")
+    user: Annotated[Text, AfterValidator(_address)] = Field(
+        "", max_length=254, description="The e-mail address of the person who made the job"
+    )
+    tag: Text = Field("", max_length=40, description="One of the job's tags, as it is written")
+    event_name: Text = Field("", max_length=200, description="One of the job's event names, as it is written")
+    file_name: Text = Field("", max_length=255, description="Part of the file's name")
+    created_from: Annotated[Text, AfterValidator(_day_or_moment)] = Field(
+        "", description="The first day (UTC), or a moment"
+    )
+    created_to: Annotated[Text, AfterValidator(_day_or_moment)] = Field(
+        "", description="The last day (UTC), or a moment"
+    )
     status: Annotated[list[str], AfterValidator(_statuses)] = Field([], description="Several, or comma separated")
     type: Annotated[str, AfterValidator(_type)] = ""
     sort: Annotated[str, AfterValidator(_sort)] = Field("-created_at", description=", ".join(SORTS))
@@ -212,17 +252,34 @@ class JobFilters(Schema):
     cursor: str = Field("", max_length=2000, description="`next` of the page before")
 
 
+def _filtered(jobs: BatchJobQuerySet, filters: JobFilters) -> Any:
+    found: Any = jobs
+    if filters.q:
+        found = search.by_name(found, filters.q)
+    if filters.file_name:
+        found = search.by_file_name(found, filters.file_name)
+    if filters.user:
+        found = search.by_address(found, filters.user)
+    if filters.tag:
+        found = found.filter(tags__contains=[filters.tag])
+    if filters.event_name:
+        found = found.filter(Q(event_names__contains=[filters.event_name]) | Q(event_name=filters.event_name))
+    if filters.status:
+        found = found.filter(status__in=filters.status)
+    if filters.type:
+        found = search.by_type(found, filters.type)
+    if filters.created_from:
+        found = found.filter(created_at__gte=_bounds(filters.created_from)[0])
+    if filters.created_to:
+        found = found.filter(created_at__lt=_bounds(filters.created_to)[1])
+    return found
+
+
 @router.get("", url_name="batch_jobs", response={200: JobListOut, frozenset({400, 401, 403, 422}): Problem})
 def batch_job_list(request: HttpRequest, filters: Query[JobFilters]) -> dict[str, Any]:
     """The account's batch jobs, newest first. `next` is the cursor of the next page."""
     column, descending = SORTS[filters.sort]
-    jobs = _jobs(request).alias(name_lower=Lower("name"))
-    if filters.q:
-        jobs = jobs.filter(name_lower__contains=filters.q.lower())
-    if filters.status:
-        jobs = jobs.filter(status__in=filters.status)
-    if filters.type:
-        jobs = jobs.filter(record_type=filters.type)
+    jobs = _filtered(_jobs(request), filters).alias(name_lower=Lower("name"))
     if filters.cursor:
         sort, value, pk = cursor_decode(filters.cursor)
         if sort != filters.sort:

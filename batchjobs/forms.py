@@ -120,3 +120,22 @@ class BatchJobForm(forms.Form):
     def reading_is_bad(self) -> bool:
         """Whether the folded part holds an error and must be open."""
         return any(name in self.errors for name in ("delimiter", "encoding", "time_zone", "day_first"))
+
+
+class SavedViewForm(forms.Form):
+    """The name of a view. `replace` repeats a name that is taken once the person was told so."""
+
+    name = forms.CharField(
+        label=gettext_lazy("Name of the view"),
+        max_length=60,
+        help_text=gettext_lazy("Only you see it."),
+        error_messages={"required": gettext_lazy("Give the view a name.")},
+    )
+    replace = forms.CharField(required=False)
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, auto_id="view-%s")
+
+    @property
+    def agreed(self) -> bool:
+        return bool(self.cleaned_data["replace"] == self.cleaned_data["name"])

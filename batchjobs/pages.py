@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Permission
-from batchjobs.filters import JOB_TABLE, BatchJobFilter
-from batchjobs.models import BatchJob
+from batchjobs.filters import JOB_TABLE, PERIODS, BatchJobFilter, list_params
+from batchjobs.models import BatchJob, BatchJobQuerySet
 from batchjobs.progress import JobRow, JobView
+from batchjobs.saved_views import query_to_keep, savedviews_of
+from batchjobs.search import SEARCHES
 from batchjobs.states import Status
 from console.formats import number
-from console.tables import BIGINT, COUNT_CAP, Table, counts_capped, url_with
+from console.tables import BIGINT, COUNT_CAP, NEAR, Table, counts_capped, url_with
 
+SEARCH_CAP = 1000
+FILTERS = ("by", "q", "status", "from", "to")
 ROW_RELATIONS = ("file", "created_by", "created_by_key")
 DETAIL_RELATIONS = ("account", *ROW_RELATIONS, "duplicate_of", "rerun_of")
-LIST_PARAMS = ("q", "status", *JOB_TABLE.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +45,14 @@ class Chip:
     href: str
 
 
-def list_params(given: QueryDict) -> QueryDict:
-    """Of what a URL says, the part that is the list's: rows and drawers link with it."""
-    params = QueryDict(mutable=True)
-    for name in LIST_PARAMS:
-        if values := [value.replace("\x00", "") for value in given.getlist(name) if value]:
-            params.setlist(name, values)
-    return params
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A way to another state of the list. `pk` of a saved view."""
+
+    label: str
+    href: str
+    current: bool
+    pk: int = 0
 
 
 def job_url(params: QueryDict, job: BatchJob) -> str:
@@ -55,32 +62,60 @@ def job_url(params: QueryDict, job: BatchJob) -> str:
 def list_context(request: Any) -> dict[str, Any]:
     params = list_params(request.GET)
     path = reverse("batchjob_list")
-    filters = BatchJobFilter(params, queryset=BatchJob.objects.for_account(request.actor.account))
+    account = request.actor.account
+    jobs: BatchJobQuerySet = BatchJob.objects.for_account(account).imports()
+    filters = BatchJobFilter(params, queryset=jobs)
+    on = filters.understood
+    if "q" not in on:
+        params.pop("q", None)
     queryset = filters.qs.with_progress().select_related(*ROW_RELATIONS)
-    page = JOB_TABLE.page(queryset, params)
-    q, chosen = _cleaned(filters)
-    named = filters.filters["q"].filter(filters.queryset, q)
-    counts = counts_capped({status: named.filter(status=status) for status in Status.values})
-    total = sum(counts[status] for status in chosen or counts)
+    among = None
+    if filters.is_text and not filters.newest_since:  # people and types have indexes in the order of the list
+        among = filters.only("from", "to", among=BatchJob.objects.for_account(account))
+    page = JOB_TABLE.page(queryset, params, among=among)
+    chosen = on.get("status", [])
+    counts, total = _counts(filters, chosen)
     now = timezone.now()
     rows = [JobRow(job, now) for job in page.rows]
-    without_page = {"after": "", "before": ""}
+    chips = _chips(path, params, filters)
+    query = query_to_keep(params)
+    views = [
+        Link(view.name, f"{path}?{view.query}", view.query == query, view.pk) for view in savedviews_of(request.actor)
+    ]
     return {
         "rows": rows,
         "newer": url_with(path, params, before=page.newer, after="") if page.newer else "",
         "older": url_with(path, params, after=page.older, before="") if page.older else "",
         "headers": JOB_TABLE.headers(path, params),
         "sort": "" if page.sort == JOB_TABLE.default else page.sort,
-        "q": q,
+        "by": filters.by,
+        "searches": SEARCHES.items(),
+        "search_by": filters.search_by,
+        "choices": filters.choices,
+        "q": on.get("q", ""),
+        "q_label": filters.q_label,
         "statuses": [
-            StatusChoice(status.value, str(status.label), _capped(counts[status]), status.value in chosen)
-            for status in Status
+            StatusChoice(status.value, str(status.label), counts[status], status.value in chosen) for status in Status
         ],
-        "chips": _chips(path, params, q, chosen),
-        "clear_url": url_with(path, params, q="", status="", **without_page),
-        "total": _capped(total),
-        "unused": not total and not params.get("q") and not params.getlist("status"),
+        "periods": [
+            Link(str(label), _filtered(path, params, {"from": word, "to": ""}), _is_period(params, word))
+            for word, (_back, label) in PERIODS.items()
+        ],
+        "period": params.get("from") if params.get("from") in PERIODS else "",
+        "from_day": on["from"].isoformat() if "from" in on and params["from"] not in PERIODS else "",
+        "to_day": on["to"].isoformat() if "to" in on else "",
+        "days_on": len({"from", "to"} & set(on)),
+        "chips": chips,
+        "clear_url": url_with(path, _without(params, *FILTERS)),
+        "list_url": url_with(path, params),
+        "total": total,
+        "only_newest": number(NEAR) if filters.newest_since else "",
+        "unused": not rows and not chips,
         "list_query": params.urlencode(),
+        "views": views,
+        "view": next((view for view in views if view.current), None),
+        "all_jobs": path,
+        "view_query": query,
         "polling": any(row.job.is_active for row in rows),
         "etag": "",
         "can_run": request.actor.can(Permission.RUN_JOBS),
@@ -90,7 +125,8 @@ def list_context(request: Any) -> dict[str, Any]:
 def detail_context(request: Any, job: BatchJob, *, whole_page: bool) -> dict[str, Any]:
     """The drawer; with `whole_page` also the list behind it."""
     params = list_params(request.GET)
-    filters = BatchJobFilter(params, queryset=BatchJob.objects.for_account(request.actor.account).with_progress())
+    jobs = BatchJob.objects.for_account(request.actor.account).imports().with_progress()
+    filters = BatchJobFilter(params, queryset=jobs)
     table: Table[BatchJob] = JOB_TABLE
     before, after = table.neighbours(filters.qs, params, job, everything=filters.queryset)
     view = JobView.of(job, by=request.actor)
@@ -119,26 +155,63 @@ def _id(value: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and 0 < int(value[:19]) < BIGINT else None
 
 
-def _cleaned(filters: BatchJobFilter) -> tuple[str, list[str]]:
-    """What was understood of the filters. What was not is no filter: a mistyped URL shows the list."""
-    filters.form.is_valid()
-    data = filters.form.cleaned_data
-    return data.get("q") or "", list(data.get("status") or [])
+def _without(params: QueryDict, *names: str) -> QueryDict:
+    """The list's state without some filters, on its first page."""
+    rest = params.copy()
+    for name in (*names, "after", "before"):
+        rest.pop(name, None)
+    return rest
 
 
-def _chips(path: str, params: QueryDict, q: str, chosen: list[str]) -> list[Chip]:
-    page = {"after": "", "before": ""}
-    chips = [Chip(_("Name: %(q)s") % {"q": q}, url_with(path, params, q="", **page))] if q else []
-    for value in chosen:
-        others = [other for other in chosen if other != value]
-        chips.append(
-            Chip(
-                _("Status: %(status)s") % {"status": Status(value).label},
-                url_with(path, params, status=others, **page),
-            )
-        )
+def _filtered(path: str, params: QueryDict, changes: Mapping[str, str | list[str]]) -> str:
+    return url_with(path, _without(params), **changes)
+
+
+def _is_period(params: QueryDict, word: str) -> bool:
+    return params.get("from") == word and "to" not in params
+
+
+def _chips(path: str, params: QueryDict, filters: BatchJobFilter) -> list[Chip]:
+    on, chips = filters.understood, []
+    if "q" in on:
+        label = f"{filters.search_by.label}: {filters.q_label}"
+        chips.append(Chip(label, url_with(path, _without(params, "q"))))
+    statuses = on.get("status", [])
+    for value in statuses:
+        others = [other for other in statuses if other != value]
+        label = _("Status: %(status)s") % {"status": Status(value).label}
+        chips.append(Chip(label, _filtered(path, params, {"status": others})))
+    if "from" in on:
+        word = params["from"]
+        if word in PERIODS:
+            label = _("Created: %(period)s") % {"period": str(PERIODS[word][1]).lower()}
+        else:
+            label = _("Created from %(day)s") % {"day": date_format(on["from"], "j M Y")}
+        chips.append(Chip(label, url_with(path, _without(params, "from"))))
+    if "to" in on:
+        label = _("Created to %(day)s") % {"day": date_format(on["to"], "j M Y")}
+        chips.append(Chip(label, url_with(path, _without(params, "to"))))
     return chips
 
 
-def _capped(count: int) -> str:
-    return f"{number(COUNT_CAP)}+" if count > COUNT_CAP else number(count)
+def _counts(filters: BatchJobFilter, chosen: list[str]) -> tuple[dict[str, str], str]:
+    """How many jobs of each status the other filters find, and how many all filters do, as they are written."""
+    found = filters.only("q", "from", "to")
+    if not filters.is_text:
+        counts = counts_capped({status: found.filter(status=status) for status in Status.values})
+        total = sum(counts[status] for status in chosen or counts)
+        return {status: _capped(count, COUNT_CAP) for status, count in counts.items()}, _capped(total, COUNT_CAP)
+    # A word is looked for once, not once for each status, and no further than anyone reads.
+    statuses = list(found.order_by().values_list("status", flat=True)[: SEARCH_CAP + 1])
+    tally = Counter(statuses)
+    if len(statuses) <= SEARCH_CAP:
+        total = sum(tally[status] for status in chosen) if chosen else len(statuses)
+        return {status: number(tally[status]) for status in Status.values}, number(total)
+    if chosen:
+        statuses = list(filters.qs.order_by().values_list("status", flat=True)[: SEARCH_CAP + 1])
+    at_least = {status: f"{number(tally[status])}+" if tally[status] else "" for status in Status.values}
+    return at_least, _capped(len(statuses), SEARCH_CAP)
+
+
+def _capped(count: int, cap: int) -> str:
+    return f"{number(cap)}+" if count > cap else number(count)

@@ -234,4 +234,4 @@ def _answered_before(by: Actor, key: str, fingerprint: str) -> BatchJob | None:
 
 def active_count(account: Account) -> int:
     """How many jobs of the account are waiting or running: the number beside “Batch jobs” in the sidebar."""
-    return BatchJob.objects.for_account(account).filter(status__in=ACTIVE).count()
+    return int(BatchJob.objects.for_account(account).imports().filter(status__in=ACTIVE).count())

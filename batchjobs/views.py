@@ -22,8 +22,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from batchjobs import downloads, services
-from batchjobs.forms import BatchJobForm
 from batchjobs.ingestion.records import RECORD_TYPES
+from batchjobs.filters import list_params
+from batchjobs.forms import BatchJobForm, SavedViewForm
 from batchjobs.models import BatchJob
 from batchjobs.pages import (
     DETAIL_RELATIONS,
@@ -31,24 +32,36 @@ from batchjobs.pages import (
     detail_context,
     job_url,
     list_context,
-    list_params,
     live_job_ids,
 )
 from batchjobs.progress import JobRow, JobView
 from batchjobs.refusals import JobRefusedError
+from batchjobs.saved_views import (
+    ViewExistsError,
+    ViewRefusedError,
+    savedview_delete,
+    savedview_save,
+    savedviews_of,
+)
 from batchjobs.states import TransitionRefusedError
 from console.htmx import go_to, vary_on_htmx, wants_fragment
 from console.tables import url_with
 
 # Any: `actor` and `htmx` are set by middleware.
 Request = Any
+SEARCH_FORM = ("job-filter", "job-search", "job-by")  # ids of what asks for the list while its URL is replaced
 
 
 @require_GET
 def batchjob_list(request: Request) -> HttpResponse:
     fragment = wants_fragment(request, "results")
     template = "batchjobs/list.html#results" if fragment else "batchjobs/list.html"
-    return vary_on_htmx(render(request, template, {**list_context(request), "fragment": fragment}))
+    # Another “Search by” takes another field; while somebody types in it, it is left alone.
+    context = {**list_context(request), "fragment": fragment, "new_field": request.htmx.trigger_name == "by"}
+    response = vary_on_htmx(render(request, template, context))
+    if fragment and request.htmx.trigger in SEARCH_FORM:
+        response["HX-Replace-Url"] = context["list_url"]  # without what the form sends but the list ignores
+    return response
 
 
 @require_http_methods(["GET", "POST"])
@@ -113,7 +126,7 @@ def batchjob_run_anyway(request: Request, job_id: int) -> HttpResponse:
 def batchjob_live(request: Request) -> HttpResponseBase:
     """One poll for all that is active on the page: the rows `job`, the drawer `open`. Swapped out of band."""
     row_ids, open_id = live_job_ids(request.GET)
-    mine = BatchJob.objects.for_account(request.actor.account)
+    mine = BatchJob.objects.for_account(request.actor.account).imports()
     now = timezone.now()
     jobs = list(mine.filter(pk__in=row_ids).with_progress().select_related(*ROW_RELATIONS))
     opened = mine.filter(pk=open_id).select_related(*DETAIL_RELATIONS).first() if open_id else None
@@ -140,6 +153,35 @@ def batchjob_live(request: Request) -> HttpResponseBase:
     return response
 
 
+@require_http_methods(["GET", "POST"])
+def batchjob_view_new(request: Request) -> HttpResponse:
+    """Keeps the search of the query string under a name."""
+    params = list_params(request.GET)
+    form = SavedViewForm(request.POST if request.method == "POST" else None)
+    if not form.is_valid():
+        return _view_dialog(request, {"form": form}, status=422 if form.is_bound else 200)
+    name = form.cleaned_data["name"]
+    try:
+        view = savedview_save(by=request.actor, name=name, params=params, replace=form.agreed)
+    except ViewRefusedError as refused:
+        form.add_error(None, str(refused))
+        return _view_dialog(request, {"form": form}, status=422)
+    except ViewExistsError:
+        return _view_dialog(request, {"form": form, "exists": name}, status=422)
+    messages.success(request, _("The view “%(name)s” is saved.") % {"name": view.name})
+    return go_to(request, f"{reverse('batchjob_list')}?{view.query}")
+
+
+@require_http_methods(["GET", "POST"])
+def batchjob_view_delete(request: Request, view_id: int) -> HttpResponse:
+    view = get_object_or_404(savedviews_of(request.actor), pk=view_id)
+    if request.method == "GET":
+        return _view_dialog(request, {"deleting": view})
+    savedview_delete(view=view)
+    messages.success(request, _("The view “%(name)s” is deleted. No job was changed.") % {"name": view.name})
+    return go_to(request, url_with(reverse("batchjob_list"), list_params(request.GET)))
+
+
 @require_GET
 def batchjob_source(request: Request, job_id: int) -> HttpResponseBase:
     return _download(request, job_id, downloads.source_response)
@@ -164,7 +206,7 @@ def _download(request: Request, job_id: int, made: Callable[[BatchJob], HttpResp
 
 
 def _job(request: Request, job_id: int) -> BatchJob:
-    jobs = BatchJob.objects.for_account(request.actor.account).select_related(*DETAIL_RELATIONS)
+    jobs = BatchJob.objects.for_account(request.actor.account).imports().select_related(*DETAIL_RELATIONS)
     job: BatchJob = get_object_or_404(jobs, pk=job_id)
     return job
 
@@ -184,3 +226,12 @@ def _new_page(request: Request, form: BatchJobForm, *, status: int = 200) -> Htt
     if wants_fragment(request, "drawer"):
         return vary_on_htmx(render(request, "batchjobs/new.html#drawer", context, status=status))
     return vary_on_htmx(render(request, "batchjobs/new.html", {**list_context(request), **context}, status=status))
+
+
+def _view_dialog(request: Request, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    """A question about saved views over the list: `form` (and `exists`, a name that is taken), or `deleting`."""
+    params = list_params(request.GET)
+    context |= {"back": url_with(reverse("batchjob_list"), params), "list_query": params.urlencode()}
+    if wants_fragment(request, "drawer"):
+        return vary_on_htmx(render(request, "batchjobs/view.html#dialog", context, status=status))
+    return vary_on_htmx(render(request, "batchjobs/view.html", {**list_context(request), **context}, status=status))

@@ -11,13 +11,14 @@ import binascii
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models import F, Q, QuerySet
 from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
 from django.http import QueryDict
 
 M = TypeVar("M", bound=models.Model)
@@ -25,6 +26,8 @@ BIGINT = 2**63
 
 # Counting further than this costs more than anyone gets from the figure: “10,000+”.
 COUNT_CAP = 10_000
+# A search looks through so many rows in the order of the list before it asks the index of what is searched.
+NEAR = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +60,28 @@ class Table(Generic[M]):
     sorts: Mapping[str, Sort]
     default: str
     size: int = 25
-    parameters: Sequence[str] = field(default=("sort", "after", "before"))
+    cursors: Sequence[str] = ("after", "before")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return ("sort", *self.cursors)
 
     def sort_of(self, params: QueryDict) -> str:
         asked = params.get("sort") or ""
         return asked if asked.removeprefix("-") in self.sorts else self.default
 
-    def page(self, queryset: QuerySet[M], params: QueryDict) -> Page[M]:
-        """The page that the URL asks for; the first one if its cursor is damaged or of another sort."""
+    def page(self, queryset: QuerySet[M], params: QueryDict, *, among: QuerySet[M] | None = None) -> Page[M]:
+        """The page that the URL asks for; the first one if its cursor is damaged or of another sort.
+
+        `among`: the rows that were searched, if by something that has an index of its own (`_found`).
+        """
         sort = self.sort_of(params)
         if (before := self._cursor(params.get("before") or "", sort)) and (
-            page := self._page_before(queryset, sort, before)
+            page := self._page_before(queryset, sort, before, among)
         ):
             return page
         after = self._cursor(params.get("after") or "", sort)
-        rows = list(self._slice(queryset, sort, after)[: self.size + 1])
+        rows = self._found(queryset, sort, after, among)
         more = len(rows) > self.size
         rows = rows[: self.size]
         return Page(
@@ -109,12 +119,45 @@ class Table(Generic[M]):
             )
         return headers
 
-    def _page_before(self, queryset: QuerySet[M], sort: str, cursor: tuple[Any, int]) -> Page[M] | None:
-        rows = list(self._slice(queryset, sort, cursor, backwards=True)[: self.size + 1])
+    def _page_before(
+        self, queryset: QuerySet[M], sort: str, cursor: tuple[Any, int], among: QuerySet[M] | None
+    ) -> Page[M] | None:
+        rows = self._found(queryset, sort, cursor, among, backwards=True)
         if len(rows) <= self.size:
             return None  # less than a whole page is left: the first page shows it, and is full
         rows = rows[: self.size][::-1]
         return Page(rows, sort, newer=self._token(rows[0], sort), older=self._token(rows[-1], sort))
+
+    def _found(
+        self,
+        queryset: QuerySet[M],
+        sort: str,
+        cursor: tuple[Any, int] | None,
+        among: QuerySet[M] | None,
+        *,
+        backwards: bool = False,
+    ) -> list[M]:
+        """A page's rows and one more.
+
+        Two indexes can serve a search: the list's order, good for what is frequent, and that of the words, good for
+        what is rare. PostgreSQL guesses which, and a wrong guess reads a million rows. So the rows next in order are
+        looked through first, and only if they do not fill the page the words' index is asked, with an order that no
+        index has, so that nothing can tempt it away.
+        """
+        wanted = self._slice(queryset, sort, cursor, backwards=backwards)
+        if among is not None and sort == self.default:
+            next_rows = self._slice(among, sort, cursor, backwards=backwards).values_list("sort_value", flat=True)
+            if (edge := next_rows[NEAR : NEAR + 1].first()) is not None:
+                descending = sort.startswith("-") != backwards
+                near = wanted.filter(**{f"sort_value__{'gte' if descending else 'lte'}": edge})
+                rows = list(near[: self.size + 1])
+                if len(rows) > self.size:
+                    return rows
+                value, pk = Coalesce("sort_value", "sort_value"), F("pk")
+                wordwise = wanted.order_by(*((value.desc(), pk.desc()) if descending else (value.asc(), pk.asc())))
+                # Ids first: what else a row shows is not looked up for all that is found.
+                wanted = wanted.filter(pk__in=list(wordwise.values_list("pk", flat=True)[: self.size + 1]))
+        return list(wanted[: self.size + 1])
 
     def _ordered(self, queryset: QuerySet[M], sort: str, *, backwards: bool = False) -> QuerySet[M]:
         sorted_by: Any = queryset.annotate(sort_value=self.sorts[sort.removeprefix("-")].expression)

@@ -121,9 +121,16 @@
   on("click", "[data-clear]", (event, button) => {
     const menu = button.closest("details");
     for (const input of menu.querySelectorAll("input:checked")) input.checked = false;
-    countChecks(menu);
+    for (const input of menu.querySelectorAll("input:is([type=date], [type=hidden])")) input.value = "";
+    if (menu.matches("[data-multi]")) countChecks(menu);
     menu.querySelector("input").dispatchEvent(new Event("change", { bubbles: true }));
   });
+
+  // Another "Search by" brings another field: what was chosen from a list means nothing to it.
+  document.addEventListener("change", (event) => {
+    const field = event.target.matches?.("[data-search-by]") && event.target.form.querySelector("[data-search]");
+    if (field && field.matches("select")) field.value = "";
+  }, true);
 
   // Dropzone: its look while a file hovers over it, the chosen name, and the job's name from the file's.
   for (const [type, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {

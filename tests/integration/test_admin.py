@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import Account, AuditEvent
 from accounts.permissions import Role
 from accounts.services import api_key_authenticate
-from audience.models import Suppression
+from audience.models import ContactList, ListMember, Suppression
 from audience.services import database_default
 from batchjobs.states import Status
 from tests.factories import make_account, make_user
@@ -145,6 +145,12 @@ def test_the_data_is_found_by_exact_words(client: Client, account: Account):
     assert shown(client, "/admin/audience/profile/") == 0
     assert shown(client, "/admin/audience/interaction/?q=order-7") == 1
     assert shown(client, "/admin/audience/suppression/?q=test@example.com") == 1
+    members = ContactList.objects.create(database=profile.database, name="Autumn mailing")
+    ListMember.objects.create(contact_list=members, profile=profile)
+    assert shown(client, "/admin/audience/contactlist/?q=Autumn mailing") == 1
+    assert shown(client, "/admin/audience/contactlist/?q=autumn") == 0
+    assert shown(client, "/admin/audience/listmember/?q=Marta@Example.com") == 1
+    assert shown(client, "/admin/audience/listmember/") == 0
     assert client.get(f"/admin/audience/profile/{profile.pk}/change/").status_code == 200
 
 
@@ -152,7 +158,13 @@ def test_nothing_is_deleted_or_made_up(client: Client, account: Account):
     job = make_job(account)
     assert client.get(f"{JOBS}{job.pk}/delete/").status_code == 403
     assert client.get(f"{JOBS}add/").status_code == 403
-    for path in ("accounts/auditevent", "audience/profile", "audience/interaction", "batchjobs/sourcefile"):
+    for path in (
+        "accounts/auditevent",
+        "audience/profile",
+        "audience/listmember",
+        "audience/interaction",
+        "batchjobs/sourcefile",
+    ):
         assert client.get(f"/admin/{path}/add/").status_code == 403
 
 

@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from accounts.models import Account, ApiKey
 from accounts.permissions import Permission, Role, role_can
 from accounts.routes import PUBLIC, SIGNED_IN, STAFF, rule_of
+from batchjobs.models import SavedView
 from tests.factories import make_account, make_user
 from tests.rows import make_job, make_token
 from tests.urlconf import Route, walk
@@ -26,7 +27,9 @@ API = [r for r in ROUTES.values() if r.name.startswith("api:") or r.name in ("ap
 ADMIN = [r for r in ROUTES.values() if r.name.startswith("admin:")]
 PAGES = [r for r in ROUTES.values() if r not in API and r not in ADMIN]
 # Parameters that name an object of an account.
-OWNED = {"job_id", "key_id"}
+OWNED = {"job_id", "key_id", "view_id"}
+# Parameters that name an object of one person: here the viewer's.
+PERSONAL = {"view_id"}
 
 
 @dataclass
@@ -41,6 +44,7 @@ class World:
         sample: dict[str, Any] = {
             "job_id": self.job.pk,
             "key_id": key.pk,
+            "view_id": self.view.pk,
             "uidb36": "1",
             "key": "set-password",
         }
@@ -50,6 +54,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.job = make_job(self.account)
+        viewer = self.account.memberships.get(role=Role.VIEWER).user
+        self.view = SavedView.objects.create(account=self.account, user=viewer, name="Failed", query="status=failed")
 
 
 @pytest.fixture
@@ -85,7 +91,8 @@ def page_outcome(route: Route, method: str, role: str) -> set[str]:
     assert isinstance(rule, Permission)
     if not role_can("manager" if role == "stranger" else role, rule):
         return {"refused"}
-    if role == "stranger" and OWNED & set(route.parameters):
+    foreign = PERSONAL if role not in ("viewer", "stranger") else OWNED if role == "stranger" else set()
+    if foreign & set(route.parameters):
         return {"not_found", "no_method"}
     return {"in", "no_method"}
 
