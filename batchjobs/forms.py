@@ -134,7 +134,7 @@ class SavedViewForm(forms.Form):
     replace = forms.CharField(required=False)
 
     def __init__(self, data: Any = None) -> None:
-        super().__init__(data, auto_id="view-%s")
+        super().__init__(data, auto_id="saved-%s")
 
     @property
     def agreed(self) -> bool:

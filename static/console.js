@@ -92,6 +92,11 @@
       if (!menu.contains(event.target)) menu.open = false;
     }
   });
+  on("click", "details[data-menu] [hx-target='#drawer']", (event, link) => {  // what it opens gives the focus back here
+    const menu = link.closest("details");
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
   on("keydown", "details[data-menu]", (event, menu) => {
     if (event.key === "Escape" && menu.open) {
       event.preventDefault();

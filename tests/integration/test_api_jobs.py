@@ -14,7 +14,7 @@ from accounts.permissions import Role
 from audience.models import Database
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
-from tests.factories import make_account
+from tests.factories import make_account, make_user
 from tests.rows import CONTENT, make_job, make_token
 
 pytestmark = pytest.mark.django_db
@@ -259,6 +259,61 @@ def test_filters(program: Program, account: Account):
     assert ids(f"q={pending.name.upper().replace(' ', '%20')}") == {pending.pk}
     assert ids("type=event") == {pending.pk, done.pk, failed.pk}
     assert ids("q=nothing") == set()
+
+
+def test_more_filters(program: Program, account: Account):
+    tom = make_user(account, email="tom@example.com")
+    stranger = make_user(make_account(), email="stranger@example.com")
+    toms = make_job(account, created_by=tom, tags=["loyalty"], event_names=["purchase"])
+    other = make_job(account, tags=["disloyalty"], event_name="purchase", record_type="optout")
+    BatchJob.objects.filter(pk=toms.pk).update(created_at="2026-03-01T23:59:59Z")
+    BatchJob.objects.filter(pk=other.pk).update(created_at="2026-03-03T00:00:00Z")
+    assert toms.file
+
+    def ids(query: str) -> set[int]:
+        answer = program.get(f"{URL}?{query}")
+        assert answer.status_code == 200, answer.content
+        return {item["id"] for item in answer.json()["items"]}
+
+    assert ids("user=Tom@Example.com") == {toms.pk}
+    assert ids(f"user={stranger.email}") == ids("user=nobody@example.com") == set()
+    assert ids("tag=loyalty") == {toms.pk}
+    assert ids("event_name=purchase") == {toms.pk, other.pk}
+    assert ids(f"file_name={toms.file.name.upper()}") == {toms.pk}
+    assert ids("type=optout") == {other.pk}
+    assert ids("created_from=2026-03-01&created_to=2026-03-01") == {toms.pk}
+    assert ids("created_from=2026-03-02&created_to=2026-03-03") == {other.pk}
+    assert ids("created_to=2026-03-01T23:59:58Z") == set()
+    assert ids("created_to=2026-03-02T00:59:59%2B01:00") == {toms.pk}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("user", "tom"),
+        ("user", "a@%00"),
+        ("tag", "x" * 41),
+        ("event_name", "a%00"),
+        ("file_name", "x" * 256),
+        ("created_from", "yesterday"),
+        ("created_from", "2026-02-30"),
+        ("created_to", "2026-03-01T10:00:00"),
+        ("created_to", "9999-12-31"),
+        ("created_from", "0001-01-01T00:00:00%2B14:00"),
+        ("type", "nonsense"),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_named(program: Program, field: str, value: str):
+    answer = program.get(f"{URL}?{field}={value}")
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_what_the_product_runs_for_itself_is_not_there(program: Program, account: Account):
+    hidden = make_job(account, kind="retention")
+    assert program.get(URL).json()["items"] == []
+    for method, path in (("GET", ""), ("POST", "/cancel"), ("GET", "/source"), ("GET", "/error-log")):
+        assert program.generic(method, f"{URL}/{hidden.pk}{path}").status_code == 404
 
 
 def test_lists_ask_the_database_the_same_for_many(program: Program, account: Account, django_assert_max_num_queries):

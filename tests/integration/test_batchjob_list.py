@@ -24,13 +24,6 @@ LIST = "/batch-jobs/"
 LIST_QUERIES = 7
 
 
-@pytest.fixture
-def marta(marketer: Actor) -> Client:
-    client = Client()
-    client.force_login(marketer.user)  # type: ignore[arg-type]
-    return client
-
-
 def names(html: str) -> list[str]:
     return re.findall(r'<a class="stretched"[^>]*>([^<]*)</a>', html)
 
