@@ -198,11 +198,14 @@ def _counts(filters: BatchJobFilter, chosen: list[str]) -> tuple[dict[str, str],
     """How many jobs of each status the other filters find, and how many all filters do, as they are written."""
     found = filters.only("q", "from", "to")
     if not filters.is_text:
-        counts = counts_capped({status: found.filter(status=status) for status in Status.values})
+        cap = SEARCH_CAP if "q" in filters.understood else COUNT_CAP
+        counts = counts_capped({status: found.filter(status=status) for status in Status.values}, cap=cap)
         total = sum(counts[status] for status in chosen or counts)
-        return {status: _capped(count, COUNT_CAP) for status, count in counts.items()}, _capped(total, COUNT_CAP)
+        return {status: _capped(count, cap) for status, count in counts.items()}, _capped(total, cap)
     # A word is looked for once, not once for each status, and no further than anyone reads.
-    statuses = list(found.order_by().values_list("status", flat=True)[: SEARCH_CAP + 1])
+    # Jobs of some days lie together: in the order of days they are come upon first.
+    days = ("-created_at", "-pk") if {"from", "to"} & set(filters.understood) else ()
+    statuses = list(found.order_by(*days).values_list("status", flat=True)[: SEARCH_CAP + 1])
     tally = Counter(statuses)
     if len(statuses) <= SEARCH_CAP:
         total = sum(tally[status] for status in chosen) if chosen else len(statuses)

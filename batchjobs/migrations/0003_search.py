@@ -14,11 +14,12 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # array_to_string is not immutable for every type, but it is for texts: an index may be made of it.
+        # array_to_string is not immutable for every type, but it is for texts: an index may be made of it. PL/pgSQL,
+        # because a function in SQL that cannot be inlined takes twice the time.
         migrations.RunSQL(
             """
-            CREATE FUNCTION batchjobs_words(words text[]) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
-            RETURN lower(array_to_string(words, E'\\n'))
+            CREATE FUNCTION batchjobs_words(words text[]) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT
+            AS $$ BEGIN RETURN lower(array_to_string(words, E'\\n')); END $$
             """,
             "DROP FUNCTION batchjobs_words(text[])",
         ),
