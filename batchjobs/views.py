@@ -22,9 +22,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from batchjobs import downloads, services
-from batchjobs.ingestion.records import RECORD_TYPES
 from batchjobs.filters import list_params
 from batchjobs.forms import BatchJobForm, SavedViewForm
+from batchjobs.ingestion.records import RECORD_TYPES
 from batchjobs.models import BatchJob
 from batchjobs.pages import (
     DETAIL_RELATIONS,

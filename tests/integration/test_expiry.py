@@ -150,14 +150,14 @@ def test_nothing_due_makes_no_job(marketer: Actor) -> None:
 def test_a_failed_file_loses_its_first_lines_and_keeps_its_reason(marketer: Actor) -> None:
     """Of a file without a header the first line is a person."""
     job = run_file(marketer, "ines.prata@example.com,opened\njoao.lopes@example.com,opened\n")
-    assert job.failure_code == "COLUMN_MISSING"
+    assert job.failure_code == "HEADER_MISSING"
     assert all(person in traces(job) for person in PERSONAL)
     uploaded(job, ago=days(90))
     expire()
     job.refresh_from_db()
-    assert (job.status, job.outcome, job.failure_code) == ("expired", "failed", "COLUMN_MISSING")
+    assert (job.status, job.outcome, job.failure_code) == ("expired", "failed", "HEADER_MISSING")
     assert not any(person in traces(job) for person in PERSONAL)
-    assert failure_of(job.failure_code, job.failure_params).title == "The file has no email column"
+    assert failure_of(job.failure_code, job.failure_params).title == "The first line holds no names of columns"
 
 
 def test_a_file_of_two_jobs_waits_for_both(marketer: Actor) -> None:
