@@ -41,6 +41,9 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "batchjob_list": VIEW,
     "batchjob_new": RUN_JOBS,
     "batchjob_live": VIEW,
+    "columns_index": VIEW,
+    "columns_reference": VIEW,
+    "columns_template": VIEW,
     "batchjob_view_new": VIEW,  # everybody keeps views of their own
     "batchjob_view_delete": VIEW,
     "batchjob_detail": VIEW,
@@ -56,6 +59,7 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "api:batch_job_error_log": {"GET": VIEW},
     "api:batch_job_rejected_rows": {"GET": VIEW},
     "api:batch_job_source": {"GET": VIEW},
+    "api:record_types": {"GET": VIEW},
     "api:profiles": {"GET": VIEW},
     "api:interactions": {"GET": VIEW},
     "api:openapi-json": {"GET": PUBLIC},

@@ -305,12 +305,12 @@ def batch_job_list(request: HttpRequest, filters: Query[JobFilters]) -> dict[str
 
 
 class JobIn(Schema):
-    type: Text = Field(description=", ".join(RecordType.values))
+    type: Text = Field(description=", ".join(RecordType.values) + "; /record-types lists their columns")
     name: Text = Field("", max_length=200, description="Unique in the account; left out: file name and time")
     event_name: Text = Field("", max_length=120, description="For files without a column event_name")
     database: Text = Field("", max_length=60, description="The slug of a database; left out: the first one")
     tags: list[Text] = Field([], max_length=50, description="Several, or comma separated")
-    options: str = Field("", description="A JSON object")
+    options: str = Field("", description="A JSON object; /record-types lists what it can hold")
     dry_run: bool = Field(False, description="Validates and reports without writing")
 
 

@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from batchjobs import views
+from batchjobs import reference_views, views
 
 urlpatterns = [
     path("", views.batchjob_list, name="batchjob_list"),
     path("new/", views.batchjob_new, name="batchjob_new"),
+    path("columns/", reference_views.columns_index, name="columns_index"),
+    path("columns/<slug:record_type>/", reference_views.columns_reference, name="columns_reference"),
+    path("columns/<slug:record_type>/template.<slug:form>", reference_views.columns_template, name="columns_template"),
     path("live/", views.batchjob_live, name="batchjob_live"),
     path("views/new/", views.batchjob_view_new, name="batchjob_view_new"),
     path("views/<int:view_id>/delete/", views.batchjob_view_delete, name="batchjob_view_delete"),

@@ -20,6 +20,7 @@ from ninja.security import HttpBearer
 from accounts.problems import problem_response
 from audience.api import router as audience_router
 from batchjobs.api import router as batchjobs_router
+from batchjobs.api_types import router as record_types_router
 from batchjobs.downloads import FilesGoneError
 from batchjobs.services import IdempotencyConflictError, JobRefusedError
 from batchjobs.states import TransitionRefusedError
@@ -49,6 +50,7 @@ api = NinjaAPI(
     auth=ApiKeyBearer(),
 )
 api.add_router("/batch-jobs", batchjobs_router)
+api.add_router("", record_types_router)
 api.add_router("", audience_router)
 
 

@@ -43,6 +43,8 @@ class World:
         key = ApiKey.objects.for_account(self.account).order_by("pk")[0]
         sample: dict[str, Any] = {
             "job_id": self.job.pk,
+            "record_type": "event",
+            "form": "csv",
             "key_id": key.pk,
             "view_id": self.view.pk,
             "uidb36": "1",
