@@ -19,7 +19,8 @@ VIEW, RUN_JOBS, MANAGE = Permission.VIEW, Permission.RUN_JOBS, Permission.MANAGE
 Rule = Permission | Access
 
 # View name -> what it takes, or method -> what it takes (other methods are refused with 405).
-# HEAD and OPTIONS count as GET. A name that ends in `*` stands for a whole namespace.
+# HEAD and OPTIONS count as GET where they do not stand by themselves. A name that ends in `*` stands for a whole
+# namespace.
 ROUTES: dict[str, Rule | dict[str, Rule]] = {
     # The shell.
     "home": SIGNED_IN,
@@ -52,6 +53,9 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "batchjob_source": VIEW,
     "batchjob_error_log": VIEW,
     "batchjob_rejected_rows": VIEW,
+    "upload_list": RUN_JOBS,
+    "upload": RUN_JOBS,
+    "upload_discard": RUN_JOBS,
     # The API. The key's role decides.
     "api:batch_jobs": {"GET": VIEW, "POST": RUN_JOBS},
     "api:batch_job": {"GET": VIEW},
@@ -60,6 +64,8 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "api:batch_job_rejected_rows": {"GET": VIEW},
     "api:batch_job_source": {"GET": VIEW},
     "api:record_types": {"GET": VIEW},
+    "api_upload_list": {"OPTIONS": RUN_JOBS, "POST": RUN_JOBS},
+    "api_upload": {"OPTIONS": RUN_JOBS, "HEAD": RUN_JOBS, "PATCH": RUN_JOBS, "DELETE": RUN_JOBS},
     "api:profiles": {"GET": VIEW},
     "api:interactions": {"GET": VIEW},
     "api:openapi-json": {"GET": PUBLIC},
@@ -93,4 +99,4 @@ def rule_of(view_name: str, method: str) -> Rule | None:
     entry = rule_entry(view_name)
     if not isinstance(entry, dict):
         return entry
-    return entry.get("GET" if method in ("HEAD", "OPTIONS") else method)
+    return entry.get(method) or (entry.get("GET") if method in ("HEAD", "OPTIONS") else None)

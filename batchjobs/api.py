@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Annotated, Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
@@ -22,7 +23,7 @@ from pydantic import AfterValidator, Field
 
 from accounts.params import Text, json_object
 from audience.models import Database
-from batchjobs import downloads, search, services
+from batchjobs import downloads, resumable, search, services
 from batchjobs.failures import FAILURES, failure_of
 from batchjobs.models import BatchJob, BatchJobQuerySet, RecordType
 from batchjobs.refusals import JobRefusedError
@@ -312,6 +313,7 @@ class JobIn(Schema):
     tags: list[Text] = Field([], max_length=50, description="Several, or comma separated")
     options: str = Field("", description="A JSON object; /record-types lists what it can hold")
     dry_run: bool = Field(False, description="Validates and reports without writing")
+    upload: UUID | None = Field(None, description="Instead of `file`: a finished upload of `/api/v1/uploads`")
 
 
 @router.post("", url_name="batch_jobs", response={201: JobOut, frozenset({400, 401, 403, 409, 413, 422}): Problem})
@@ -319,19 +321,20 @@ def batch_job_create(
     request: Any,
     response: HttpResponse,
     form: Form[JobIn],
-    file: File[UploadedFile],
+    file: File[UploadedFile | None] = None,
     idempotency_key: Annotated[str, Header(alias="Idempotency-Key", pattern=r"^[ -~]*$", max_length=255)] = "",
 ) -> Answer:
-    """Takes a file in as a batch job.
+    """Takes a file in as a batch job: sent along, or uploaded before in as many pieces as it took.
 
     The same `Idempotency-Key` with the same request answers with the same job.
     """
-    if (file.size or 0) > settings.UPLOAD_MAX_BYTES:
+    if file and (file.size or 0) > settings.UPLOAD_MAX_BYTES:
         raise HttpError(
             413,
             _("The file is larger than the %(limit)s bytes allowed.") % {"limit": settings.UPLOAD_MAX_BYTES},
         )
     account = request.actor.account
+    upload = resumable.upload_of(by=request.actor, upload_id=form.upload) if form.upload else None
     database = Database.objects.for_account(account).filter(slug=form.database).first() if form.database else None
     if form.database and database is None:
         raise JobRefusedError("database", _("There is no database “%(slug)s”.") % {"slug": form.database})
@@ -342,7 +345,8 @@ def batch_job_create(
     job = services.batchjob_create(
         by=request.actor,
         content=file,
-        file_name=file.name or "",
+        file_name=(file and file.name) or "",
+        upload=upload,
         record_type=form.type,
         name=form.name,
         event_name=form.event_name,

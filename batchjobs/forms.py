@@ -7,13 +7,15 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.forms import zone_names
 from accounts.models import User
 from batchjobs.ingestion.formats import ACCEPTED
-from batchjobs.models import RecordType
+from batchjobs.models import RecordType, SourceFile
 from console.formats import filesize
 
 DELIMITERS = [
@@ -42,10 +44,18 @@ class BatchJobForm(forms.Form):
     """One job from one file. `options` after validation holds only what was chosen."""
 
     file = forms.FileField(
+        required=False,  # it, or `upload`: clean()
         label=gettext_lazy("File"),
         allow_empty_file=True,  # the job fails with its sentence, and the history shows it
         max_length=255,
-        error_messages={"required": gettext_lazy("Choose the file to bring in.")},
+    )
+    # Where there is script, the file is here before the form is sent (batchjobs/resumable.py).
+    upload = forms.ModelChoiceField(
+        SourceFile.objects.none(),
+        to_field_name="upload_id",
+        required=False,
+        widget=forms.HiddenInput,
+        error_messages={"invalid_choice": gettext_lazy("This upload is no longer there. Choose the file again.")},
     )
     name = forms.CharField(
         label=gettext_lazy("Name of the job"),
@@ -76,8 +86,12 @@ class BatchJobForm(forms.Form):
     day_first = forms.ChoiceField(label=gettext_lazy("Dates such as 03/04/2024"), choices=DAY_FIRST, required=False)
     dry_run = forms.BooleanField(label=gettext_lazy("Check only: nothing is written"), required=False)
 
-    def __init__(self, data: Any = None, files: Any = None, *, user: User) -> None:
-        super().__init__(data, files, initial={"time_zone": user.time_zone}, auto_id="job-%s")
+    def __init__(
+        self, data: Any = None, files: Any = None, *, user: User, uploads: QuerySet[SourceFile], upload: str = ""
+    ) -> None:
+        """`uploads` are those that the person can choose from, `upload` the id of the one chosen."""
+        super().__init__(data, files, initial={"time_zone": user.time_zone, "upload": upload}, auto_id="job-%s")
+        self.fields["upload"].queryset = uploads  # type: ignore[attr-defined]
         zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
         if user.time_zone not in dict(zones):
             zones.insert(0, (user.time_zone, user.time_zone))
@@ -87,14 +101,21 @@ class BatchJobForm(forms.Form):
             "accept": ",".join(ACCEPTED),
             "data-max-bytes": settings.UPLOAD_MAX_BYTES,
             "data-text-too-large": too_large,
+            "required": not self.chosen,
         }
         self.too_large = too_large
 
-    def clean_file(self) -> UploadedFile:
-        file: UploadedFile = self.cleaned_data["file"]
-        if (file.size or 0) > settings.UPLOAD_MAX_BYTES:
+    def clean_file(self) -> UploadedFile | None:
+        file: UploadedFile | None = self.cleaned_data["file"]
+        if file and (file.size or 0) > settings.UPLOAD_MAX_BYTES:
             raise forms.ValidationError(self.too_large)
         return file
+
+    def clean(self) -> None:
+        if missing := self.errors.pop("upload", None):
+            self.add_error("file", missing.as_data())
+        elif not (self.cleaned_data.get("file") or self.cleaned_data.get("upload") or "file" in self.errors):
+            self.add_error("file", _("Choose the file to bring in."))
 
     def clean_tags(self) -> list[str]:
         return [tag.strip() for tag in self.cleaned_data["tags"].split(",") if tag.strip()]
@@ -106,6 +127,34 @@ class BatchJobForm(forms.Form):
         if data.get("day_first"):
             options["day_first"] = data["day_first"] == "true"
         return options
+
+    @cached_property
+    def _uploads(self) -> list[SourceFile]:
+        return list(self.fields["upload"].queryset)  # type: ignore[attr-defined]
+
+    @cached_property
+    def chosen(self) -> SourceFile | None:
+        """The upload that stands for the file."""
+        chosen = str(self["upload"].value() or "")
+        return next((one for one in self._uploads if str(one.upload_id) == chosen and one.is_complete), None)
+
+    @property
+    def open_uploads(self) -> list[SourceFile]:
+        chosen = self.chosen
+        return [upload for upload in self._uploads if not chosen or upload.pk != chosen.pk]
+
+    @property
+    def keeps_file(self) -> bool:
+        """Whether the page keeps the file's part of the form as it is: nothing was wrong with that."""
+        return self.is_bound and "file" not in self.errors
+
+    @property
+    def part_bytes(self) -> int:
+        return settings.UPLOAD_PART_BYTES
+
+    @property
+    def kept_hours(self) -> int:
+        return int(settings.UPLOAD_KEPT_HOURS)
 
     @property
     def max_bytes(self) -> int:

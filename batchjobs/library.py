@@ -18,6 +18,8 @@ from django.core.files.storage import default_storage
 from accounts.models import Account, User
 from batchjobs.models import FilePart, SourceFile
 
+SOURCES = "sources"  # the folder in storage
+
 
 class FileGoneError(Exception):
     """The bytes are not there (any more)."""
@@ -44,7 +46,7 @@ def store_file(*, account: Account, name: str, content: File[bytes], by: User | 
 
 def part_name(account: Account) -> str:
     """A name in storage for bytes of a file: made by us, never by whoever sends them."""
-    return f"sources/{account.pk}/{uuid4().hex}"
+    return f"{SOURCES}/{account.pk}/{uuid4().hex}"
 
 
 def open_file(file: SourceFile) -> IO[bytes]:

@@ -42,8 +42,9 @@ EVENT_NAME_MAX = 120
 def batchjob_create(
     *,
     by: Actor,
-    content: File[bytes],
-    file_name: str,
+    content: File[bytes] | None = None,
+    file_name: str = "",
+    upload: SourceFile | None = None,
     record_type: str = RecordType.EVENT,
     name: str = "",
     event_name: str = "",
@@ -56,37 +57,32 @@ def batchjob_create(
 ) -> BatchJob:
     """Stores the file, records the job as pending and rings its queue.
 
-    An empty `name` becomes file name + time. Raises JobRefusedError for input at fault and
-    IdempotencyConflictError; the same key with the same request returns the first job.
+    The file is `content` under `file_name`, or an `upload` that has arrived (batchjobs/resumable.py). An empty `name`
+    becomes file name + time. Raises JobRefusedError for input at fault and IdempotencyConflictError; the same key with
+    the same request returns the first job.
     """
-    file_name = PurePath(file_name.replace("\\", "/")).name[:255] or "file.csv"
-    if not file_name.lower().endswith(ACCEPTED):
-        raise JobRefusedError(
-            "file",
-            _("“%(name)s” cannot be read: upload a file that ends in %(list)s.")
-            % {"name": file_name, "list": ", ".join(ACCEPTED)},
-        )
+    source = _source_checked(content, upload)
+    size = source.size or 0
+    file_name = file_name_checked(upload.name if upload else file_name)
     if record_type not in RecordType.values:
         raise JobRefusedError("type", _("There is no type “%(type)s”.") % {"type": record_type})
     if len(event_name.strip()) > EVENT_NAME_MAX:
         raise JobRefusedError("event_name", _("The event name can have 120 characters at most."))
-    if (content.size or 0) > settings.UPLOAD_MAX_BYTES:
-        raise JobRefusedError(
-            "file", _("The file is too large: %(size)s at most.") % {"size": filesizeformat(settings.UPLOAD_MAX_BYTES)}
-        )
     if "\x00" in name + event_name + "".join(tags):
         raise JobRefusedError("name", _("Names and tags cannot contain control characters."))
     options = checked_options(options or {})
     fingerprint = ""
     if idempotency_key:
-        fingerprint = _fingerprint(content, record_type, name, event_name, options, dry_run)
+        fingerprint = _fingerprint(source, record_type, name, event_name, options, dry_run)
         if earlier := _answered_before(by, idempotency_key, fingerprint):
             return earlier
     database = database or database_default(account=by.account)
-    size = content.size or 0
-    file = store_file(account=by.account, name=file_name, content=content, by=by.user)
+    stored = None
+    if isinstance(source, File):
+        stored = store_file(account=by.account, name=file_name, content=source, by=by.user)
     try:
         with transaction.atomic():
+            file = stored or _upload_locked(upload, by)
             job = BatchJob.objects.create(
                 account=by.account,
                 name=(name.strip() or _generated_name(file_name))[:200],
@@ -107,9 +103,10 @@ def batchjob_create(
                 IdempotencyKey.objects.create(account=by.account, key=idempotency_key, fingerprint=fingerprint, job=job)
             audit(by=by, action="batch_job.created", target=job.name, data={"job": job.pk, "file": file_name})
             ring(job.queue)
-    except IntegrityError as error:
-        _take_back(file)
-        if "idempotency_key_once" in str(error) and (earlier := _answered_before(by, idempotency_key, fingerprint)):
+    except (IntegrityError, JobRefusedError) as error:
+        _take_back(stored)
+        # The same request may have come twice at once: what stood in the way is then its own answer.
+        if idempotency_key and (earlier := _answered_before(by, idempotency_key, fingerprint)):
             return earlier
         if "job_name_once" in str(error):
             raise JobRefusedError(
@@ -117,16 +114,57 @@ def batchjob_create(
             ) from error
         raise
     except BaseException:
-        _take_back(file)
+        _take_back(stored)
         raise
     log.info("job_created", job=job.pk, file=file_name, size=size)
     job.refresh_from_db()
     return job
 
 
-def _take_back(file: SourceFile) -> None:
-    remove_bytes(file)
-    file.delete()
+def file_name_checked(name: str) -> str:
+    """The name without folders. Raises JobRefusedError for a kind of file that cannot be read."""
+    name = PurePath(name.replace("\\", "/")).name[:255] or "file.csv"
+    if not name.lower().endswith(ACCEPTED):
+        raise JobRefusedError(
+            "file",
+            _("“%(name)s” cannot be read: upload a file that ends in %(list)s.")
+            % {"name": name, "list": ", ".join(ACCEPTED)},
+        )
+    return name
+
+
+def _source_checked(content: File[bytes] | None, upload: SourceFile | None) -> File[bytes] | SourceFile:
+    source = upload or content
+    if source is None or (upload and content is not None):
+        raise JobRefusedError("file", _("Send the file, or name an upload: one of the two."))
+    if (source.size or 0) > settings.UPLOAD_MAX_BYTES:
+        raise JobRefusedError(
+            "file", _("The file is too large: %(size)s at most.") % {"size": filesizeformat(settings.UPLOAD_MAX_BYTES)}
+        )
+    return source
+
+
+def _upload_locked(upload: SourceFile | None, by: Actor) -> SourceFile:
+    """The upload, locked: neither another job nor its removal comes in between. Raises JobRefusedError."""
+    file: SourceFile | None = (
+        SourceFile.objects.for_account(by.account)
+        .select_for_update()
+        .filter(pk=upload and upload.pk, upload_id__isnull=False, removed_at__isnull=True)
+        .first()
+    )
+    if file is None:
+        raise JobRefusedError("file", _("This upload is no longer there. Send the file again."))
+    if not file.is_complete:
+        raise JobRefusedError("file", _("“%(name)s” has not arrived completely.") % {"name": file.name})
+    if file.jobs.exists():
+        raise JobRefusedError("file", _("“%(name)s” was used for a job already.") % {"name": file.name})
+    return file
+
+
+def _take_back(file: SourceFile | None) -> None:
+    if file is not None:
+        remove_bytes(file)
+        file.delete()
 
 
 def batchjob_cancel(*, job: BatchJob, by: Actor) -> BatchJob:
@@ -213,7 +251,9 @@ def _generated_name(file_name: str) -> str:
     return f"{file_name[:150]} {now:%Y-%m-%d %H:%M:%S}.{now.microsecond // 1000:03d} {uuid4().hex[:4]}"
 
 
-def _fingerprint(content: File[bytes], *request: Any) -> str:
+def _fingerprint(content: File[bytes] | SourceFile, *request: Any) -> str:
+    if isinstance(content, SourceFile):
+        return hashlib.sha256(repr((content.upload_id, *request)).encode()).hexdigest()
     digest = hashlib.sha256(repr(request).encode())
     content.seek(0)
     for block in content.chunks(1024 * 1024):

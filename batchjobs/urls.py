@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from batchjobs import reference_views, views
+from batchjobs import reference_views, upload_views, views
 
 urlpatterns = [
     path("", views.batchjob_list, name="batchjob_list"),
@@ -10,6 +10,9 @@ urlpatterns = [
     path("columns/", reference_views.columns_index, name="columns_index"),
     path("columns/<slug:record_type>/", reference_views.columns_reference, name="columns_reference"),
     path("columns/<slug:record_type>/template.<slug:form>", reference_views.columns_template, name="columns_template"),
+    path("uploads/", upload_views.upload_list, name="upload_list"),
+    path("uploads/<uuid:upload_id>/", upload_views.upload, name="upload"),
+    path("uploads/<uuid:upload_id>/discard/", upload_views.upload_discard, name="upload_discard"),
     path("live/", views.batchjob_live, name="batchjob_live"),
     path("views/new/", views.batchjob_view_new, name="batchjob_view_new"),
     path("views/<int:view_id>/delete/", views.batchjob_view_delete, name="batchjob_view_delete"),

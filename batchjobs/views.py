@@ -21,7 +21,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from batchjobs import downloads, services
+from batchjobs import downloads, resumable, services
 from batchjobs.filters import list_params
 from batchjobs.forms import BatchJobForm, SavedViewForm
 from batchjobs.ingestion.records import RECORD_TYPES
@@ -66,18 +66,19 @@ def batchjob_list(request: Request) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def batchjob_new(request: Request) -> HttpResponse:
-    user = request.actor.user
+    about = {"user": request.actor.user, "uploads": resumable.uploads_open(by=request.actor)}
     if request.method == "GET":
-        return _new_page(request, BatchJobForm(user=user))
-    form = BatchJobForm(request.POST, request.FILES, user=user)
+        return _new_page(request, BatchJobForm(**about, upload=request.GET.get("upload", "")))
+    form = BatchJobForm(request.POST, request.FILES, **about)
     if not form.is_valid():
         return _new_page(request, form, status=422)
     data = form.cleaned_data
     try:
         job = services.batchjob_create(
             by=request.actor,
-            content=data["file"],
-            file_name=data["file"].name,
+            content=None if data["upload"] else data["file"],
+            file_name="" if data["upload"] else data["file"].name,
+            upload=data["upload"],
             name=data["name"],
             record_type=data["record_type"],
             event_name=data["event_name"],

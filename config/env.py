@@ -2,7 +2,7 @@
 
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
 from psycopg.conninfo import conninfo_to_dict
@@ -32,11 +32,21 @@ class Env(BaseSettings):
     JOB_MAX_CRASHES: int = Field(default=3, gt=0)
     JOB_RUNNING_CAP: int = Field(default=2, gt=0)
 
+    # Files on S3 (or what speaks like it) instead of DATA_DIR. Credentials are boto's own: AWS_ACCESS_KEY_ID, a role, …
+    S3_BUCKET: str = ""
+    S3_ENDPOINT_URL: str = ""
+    S3_REGION: str = ""
+    S3_PREFIX: str = ""
+    S3_ADDRESSING_STYLE: Literal["auto", "path", "virtual"] = "auto"
+
     # `manage.py up` ends and starts again a worker or beat that was not heard of for so long.
     SILENT_SECONDS: float = Field(default=60, gt=0)
 
     # Limits of what comes in.
     UPLOAD_MAX_BYTES: int = 5 * 1024**3
+    UPLOAD_PART_BYTES: int = Field(default=8 * 1024**2, gt=0)
+    UPLOAD_STALL_SECONDS: float = Field(default=60, gt=0)
+    UPLOAD_KEPT_HOURS: float = Field(default=48, gt=0)
     RECORD_MAX_BYTES: int = 1_000_000
     COLUMNS_MAX: int = 1_000
     NESTING_MAX: int = 32
@@ -78,6 +88,26 @@ class Env(BaseSettings):
             "CONN_MAX_AGE": 60,
             "CONN_HEALTH_CHECKS": True,
             "OPTIONS": {"application_name": "batchdesk", **options},
+        }
+
+    def file_storage(self) -> dict[str, Any]:
+        """Django's STORAGES entry for files: a bucket when one is named, else a folder."""
+        if not self.S3_BUCKET:
+            folder = {"location": self.data_dir / "files"}
+            return {"BACKEND": "console.storage.DurableFileSystemStorage", "OPTIONS": folder}
+        return {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {
+                "bucket_name": self.S3_BUCKET,
+                "endpoint_url": self.S3_ENDPOINT_URL or None,
+                "region_name": self.S3_REGION or None,
+                "location": self.S3_PREFIX.strip("/"),
+                "addressing_style": self.S3_ADDRESSING_STYLE,
+                "signature_version": "s3v4",
+                "default_acl": None,  # as the bucket has it: private
+                "file_overwrite": False,
+                "max_memory_size": 8 * 1024**2,  # what is read goes to a temporary file beyond that
+            },
         }
 
     def redis_url(self) -> str:

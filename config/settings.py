@@ -95,10 +95,7 @@ CACHES = {
 
 # Files go through aliases only, never through paths: S3 is a setting away.
 STORAGES = {
-    "default": {
-        "BACKEND": "console.storage.DurableFileSystemStorage",
-        "OPTIONS": {"location": DATA_DIR / "files"},
-    },
+    "default": env.file_storage(),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 STATIC_URL = "/static/"
@@ -109,6 +106,9 @@ FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 UPLOAD_MAX_BYTES = env.UPLOAD_MAX_BYTES
+UPLOAD_PART_BYTES = env.UPLOAD_PART_BYTES
+UPLOAD_STALL_SECONDS = env.UPLOAD_STALL_SECONDS
+UPLOAD_KEPT_HOURS = env.UPLOAD_KEPT_HOURS
 
 LANGUAGE_CODE = "en-gb"
 LANGUAGES = [("en-gb", _("English"))]
@@ -193,6 +193,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "run" / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "batchjobs.tasks.jobs_sweep", "schedule": env.JOB_SWEEP_SECONDS},
     "expiry": {"task": "batchjobs.tasks.expiry_schedule", "schedule": env.EXPIRY_EVERY_SECONDS},
+    "uploads": {"task": "batchjobs.tasks.uploads_sweep", "schedule": 3600},
 }
 
 REGISTRY = "config.registry"

@@ -9,10 +9,12 @@ import pytest
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
-from accounts.models import Account, ApiKey
+from accounts.actors import Actor
+from accounts.models import Account, ApiKey, User
 from accounts.permissions import Permission, Role, role_can
 from accounts.routes import PUBLIC, SIGNED_IN, STAFF, rule_of
 from batchjobs.models import SavedView
+from batchjobs.resumable import upload_begin
 from tests.factories import make_account, make_user
 from tests.rows import make_job, make_token
 from tests.urlconf import Route, walk
@@ -23,11 +25,12 @@ ROLES = ("anonymous", "viewer", "marketer", "manager", "stranger", "staff")
 METHODS = ("GET", "POST", "DELETE")
 REFUSALS = {401, 403, 404}
 ROUTES = {str(route): route for route in walk()}
-API = [r for r in ROUTES.values() if r.name.startswith("api:") or r.name in ("api_docs", "api_not_found")]
+API_NAMES = ("api_docs", "api_not_found", "api_upload", "api_upload_list")
+API = [r for r in ROUTES.values() if r.name.startswith("api:") or r.name in API_NAMES]
 ADMIN = [r for r in ROUTES.values() if r.name.startswith("admin:")]
 PAGES = [r for r in ROUTES.values() if r not in API and r not in ADMIN]
 # Parameters that name an object of an account.
-OWNED = {"job_id", "key_id", "view_id"}
+OWNED = {"job_id", "key_id", "view_id", "upload_id"}
 # Parameters that name an object of one person: here the viewer's.
 PERSONAL = {"view_id"}
 
@@ -36,10 +39,12 @@ PERSONAL = {"view_id"}
 class World:
     account: Account
     other: Account
+    people: dict[str, User]
     clients: dict[str, Client]
     headers: dict[str, dict[str, str]]
 
-    def url(self, route: Route) -> str:
+    def url(self, route: Route, role: str = Role.MANAGER) -> str:
+        """The route with objects of `account`; an upload, which only its maker sees, is by the person of that role."""
         key = ApiKey.objects.for_account(self.account).order_by("pk")[0]
         sample: dict[str, Any] = {
             "job_id": self.job.pk,
@@ -50,6 +55,10 @@ class World:
             "uidb36": "1",
             "key": "set-password",
         }
+        if "upload_id" in route.parameters:
+            maker = self.people[role if role in Role.values else Role.MANAGER]
+            by = Actor(self.account, Role.MANAGER, user=maker)
+            sample["upload_id"] = upload_begin(by=by, name="a.csv", size=1).upload_id
         if route.name == "api_not_found":
             return "/api/v1/nothing-here"
         return reverse(route.name, kwargs={name: sample[name] for name in route.parameters})
@@ -73,7 +82,7 @@ def world() -> World:
     tokens = {role: make_token(account, Role(role)) for role in Role.values}
     tokens["stranger"] = make_token(other)
     headers = {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
-    return World(account, other, clients, {"anonymous": {}, "staff": {}, **headers})
+    return World(account, other, people, clients, {"anonymous": {}, "staff": {}, **headers})
 
 
 def page_outcome(route: Route, method: str, role: str) -> set[str]:
@@ -111,7 +120,7 @@ def seen(response: Any) -> str:
 def test_pages(route: Route, world: World):
     for role in ROLES:
         for method in METHODS:
-            response = world.clients[role].generic(method, world.url(route))
+            response = world.clients[role].generic(method, world.url(route, role))
             found = seen(response)
             if route.name.startswith("account_") and rule_of(route.name, method) is PUBLIC:
                 assert found in {"in", "no_method"}, (role, method, response.status_code)
@@ -125,7 +134,7 @@ def test_api(route: Route, world: World):
     for role in ROLES:
         for method in METHODS:
             # A session is no way into the API: the clients are signed in, the keys decide.
-            response = world.clients[role].generic(method, world.url(route), headers=world.headers[role])
+            response = world.clients[role].generic(method, world.url(route, role), headers=world.headers[role])
             rule = rule_of(route.name, method)
             found = seen(response)
             if route.name in ("api_not_found", "api:api-root"):
