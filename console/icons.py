@@ -28,6 +28,7 @@ ICONS: dict[str, str] = {
     ),
     "spin": "M10 3a7 7 0 1 0 7 7M13 3.7A7 7 0 0 1 15.7 6",
     "play": "M6.5 4.3v11.4L15.5 10z",
+    "pause": "M7 4.5v11M13 4.5v11",
     "archive": "M3 4h14v3.5H3zM4.5 7.5V16h11V7.5M8 10.5h4",
     "retry": "M16 6.5A7 7 0 1 0 17 10M16.5 3v3.7h-3.7",
     "filter": "M3 5h14M5.5 10h9M8 15h4",

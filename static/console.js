@@ -46,9 +46,9 @@
   // Closing a drawer shows the list, which is there already: the URL changes, the focus goes back to where it was.
   function leave(dialog, href) {
     const form = dialog.querySelector("form[data-dirty]");
-    if (form && !confirm(text("Unsaved"))) return;
+    if (form && !confirm(form.dataset.textUnsaved || text("Unsaved"))) return;
     form?.removeAttribute("data-dirty");
-    if (form?.hasAttribute("data-upload")) htmx.trigger(form, "htmx:abort");
+    dialog.dispatchEvent(new Event("drawer:left", { bubbles: true }));
     dialog.close();
     if (!dialog.matches(".drawer") || !href) { placeToasts(); return; }
     const back = document.getElementById(dialog.dataset.return) || document.querySelector("#results .stretched, main");
@@ -137,70 +137,13 @@
     if (field && field.matches("select")) field.value = "";
   }, true);
 
-  // Dropzone: its look while a file hovers over it, the chosen name, and the job's name from the file's.
+  // Dropzone: its look while a file hovers over it. What becomes of the file is upload.js.
   for (const [type, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
     on(type, "[data-dropzone]", (event, zone) => {
       if (type === "dragleave" && zone.contains(event.relatedTarget)) return;
       zone.toggleAttribute("data-over", over);
     });
   }
-  const bytes = (size) => {
-    const unit = size < 1e6 ? ["KB", 1e3, 0] : size < 1e9 ? ["MB", 1e6, 1] : ["GB", 1e9, 1];
-    return `${(size / unit[1]).toLocaleString(root.lang, { maximumFractionDigits: unit[2] })}\u00a0${unit[0]}`;
-  };
-  on("change", "[data-dropzone] input[type=file]", (event, input) => {
-    const file = input.files[0];
-    const form = input.form;
-    const said = input.closest("[data-dropzone]").querySelector("[data-file-name]");
-    said.dataset.rest ??= said.textContent;
-    said.textContent = file ? `${file.name}, ${bytes(file.size)}` : said.dataset.rest;
-    input.closest("[data-dropzone]").toggleAttribute("data-chosen", Boolean(file));
-    const error = form.querySelector("[data-file-error]");
-    const tooLarge = file && file.size > Number(input.dataset.maxBytes);
-    input.setCustomValidity(tooLarge ? input.dataset.textTooLarge : "");
-    error.hidden = !tooLarge;
-    const name = form.elements.name;
-    if (file && (!name.value || name.dataset.fromFile === name.value)) {
-      name.value = name.dataset.fromFile = file.name.replace(/\.(csv|psv|tsv|txt)$/i, "").slice(0, 200);
-    }
-  });
-
-  // Upload: how far it is, and a button that stops it. HTMX sends the form; the browser does without script.
-  const upload = (form) => ({
-    card: form.querySelector("[data-upload-progress]"),
-    said: form.querySelector("[data-upload-said]"),
-    input: form.querySelector("input[type=file]"),
-  });
-  function showUpload(form, shown) {
-    const { card, input } = upload(form);
-    card.hidden = !shown;
-    if (shown) card.querySelector("[data-upload-name]").textContent = input.files[0].name;
-  }
-  on("htmx:beforeRequest", "form[data-upload]", (event, form) => {
-    if (!upload(form).input.files.length) return;
-    upload(form).said.hidden = true;
-    showUpload(form, true);
-  });
-  on("htmx:xhr:progress", "form[data-upload]", (event, form) => {
-    const { card, said, input } = upload(form);
-    const { loaded, total } = event.detail;
-    const size = input.files[0]?.size;
-    if (!size || total < size) return;                             // the answer's progress, not the upload's
-    card.querySelector("progress").value = 100 * loaded / total;
-    card.querySelector("[data-upload-amount]").textContent =
-      said.dataset.textOf.replace("%1", bytes(Math.min(loaded, size))).replace("%2", bytes(size));
-    if (loaded === total) { said.textContent = said.dataset.textChecking; said.hidden = false; }
-  });
-  on("click", "[data-upload-stop]", (event, button) => htmx.trigger(button.form, "htmx:abort"));
-  on("htmx:xhr:abort", "form[data-upload]", (event, form) => {
-    const { said } = upload(form);
-    said.textContent = said.dataset.textStopped;
-    said.hidden = false;
-  });
-  on("htmx:afterRequest", "form[data-upload]", (event, form) => {
-    if (event.detail.successful) form.removeAttribute("data-dirty");
-    showUpload(form, false);
-  });
 
   // Copy: says so in the button and to screen readers.
   on("click", "[data-copy]", async (event, button) => {

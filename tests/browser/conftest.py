@@ -71,7 +71,15 @@ OpenPage = Callable[..., Page]
 
 
 @pytest.fixture
-def open_page(browser: Browser, live_server: LiveServer, signed_in: list[dict[str, str]]) -> Iterator[OpenPage]:
+def expected_complaints() -> tuple[str, ...]:
+    """Parts of what the console may say: a status that the test asks for, and a request that it stops."""
+    return ("status of 403", "status of 404", "status of 422", "htmx:sendAbort", "htmx:afterRequest")
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, live_server: LiveServer, signed_in: list[dict[str, str]], expected_complaints: tuple[str, ...]
+) -> Iterator[OpenPage]:
     """Opens a path in a window of its own. At the end, anything the console complained of fails the test."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
@@ -109,6 +117,4 @@ def open_page(browser: Browser, live_server: LiveServer, signed_in: list[dict[st
     yield open_
     for context in contexts:
         context.close()
-    # A status that the test asks for, and an upload that it stops, are no complaints.
-    expected = ("status of 403", "status of 404", "status of 422", "htmx:sendAbort", "htmx:afterRequest")
-    assert [text for text in complaints if not any(part in text for part in expected)] == []
+    assert [text for text in complaints if not any(part in text for part in expected_complaints)] == []

@@ -201,21 +201,6 @@ def test_support_staff_without_an_account_find_their_pages(open_page: OpenPage) 
     page.wait_for_url("**/admin/")
 
 
-def test_upload_can_be_stopped(open_page: OpenPage, tmp_path: Path) -> None:
-    file = tmp_path / "big.csv"
-    file.write_bytes(b"email\n" + b"a@example.com\n" * 600_000)
-    page = open_page(f"{LIST}new/")
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 300_000}
-    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slow)
-    page.locator("input[type=file]").set_input_files(file)
-    page.get_by_role("button", name="Run the job").click()
-    expect(page.locator("[data-upload-amount]")).to_contain_text("of 8.4")
-    page.get_by_role("button", name="Stop the upload").click()
-    expect(page.get_by_text("The upload was stopped. Nothing was changed.")).to_be_visible()
-    expect(page.get_by_role("button", name="Run the job")).to_be_enabled()
-    assert not BatchJob.objects.exists()
-
-
 def test_unsaved_form_asks_before_closing(open_page: OpenPage) -> None:
     page = open_page(f"{LIST}new/")
     page.get_by_label("Name of the job").fill("Half")
