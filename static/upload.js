@@ -164,6 +164,8 @@
       this.part("name").textContent = this.name;
       this.part("pause").hidden = !this.underWay;
       this.part("resume").hidden = !["paused", "waiting", "failed"].includes(state);
+      const again = this.part("resume");
+      again.querySelector("span").textContent = state === "waiting" ? again.dataset.textTry : again.dataset.textResume;
       this.part("after").hidden = true;
       const said = { waiting: dataset.textLost, paused: dataset.textPaused, done: dataset.textDone }[state] || "";
       const later = this.then ? (state === "done" ? dataset.textStarting : dataset.textThen) : "";
@@ -187,7 +189,7 @@
       const [since, before] = this.pace[0];
       const speed = now - since > 500 ? (here - before) / (now - since) * 1000 : 0;
       const shown = this.state === "sending" && speed > 0;
-      this.part("pace").textContent = shown ? [filled(dataset.textSpeed, bytes(speed)), this.left(here, speed)].filter(Boolean).join(" · ") : "";
+      this.part("pace").textContent = shown ? [filled(dataset.textSpeed, bytes(speed)), this.left(here, speed)].filter(Boolean).map((part) => ` · ${part}`).join("") : "";
     }
     left(here, speed) {
       if (here < this.size / 20) return "";                          // no guess so early

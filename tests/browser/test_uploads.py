@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from django.conf import settings as django_settings
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from accounts.models import Account
 from batchjobs.library import open_file
@@ -19,6 +24,7 @@ from tests.browser.test_screens import assert_accessible
 from tests.chaos import until
 from tests.operations import make_job
 from tests.rows import CONTENT
+from tests.web import Web, web
 
 NEW = "/batch-jobs/new/"
 SLICE = 100_000
@@ -62,6 +68,27 @@ def choose(page: Page, path: Path) -> None:
 
 def run(page: Page) -> None:
     page.get_by_role("button", name="Run the job").click()
+
+
+@pytest.fixture
+def own_page(browser: Browser, person: Any) -> Iterator[Callable[[Web], Page]]:
+    """Opens the form in a window of its own, at a web process that the test ends and starts again."""
+    contexts: list[BrowserContext] = []
+    client = Client()
+    client.force_login(person)
+    name = django_settings.SESSION_COOKIE_NAME
+
+    def open_(server: Web) -> Page:
+        context = browser.new_context(base_url=server.url, viewport={"width": 1440, "height": 900})
+        contexts.append(context)
+        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": server.url}])
+        page = context.new_page()
+        page.goto(NEW)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
 
 
 class Cutter:
@@ -148,7 +175,7 @@ def test_a_server_that_fails_is_tried_again(open_page: OpenPage, sales: Path) ->
     answers = iter([502, 500, 503])
     page.route(UPLOADS, lambda route: route.fulfill(status=s) if (s := next(answers, 0)) else route.continue_())
     choose(page, sales)
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Try now").click()
     expect(page.get_by_text("The file is here.")).to_be_visible(timeout=15_000)
     run(page)
     expect(page.get_by_role("dialog", name="sales")).to_be_visible()
@@ -254,6 +281,86 @@ def test_an_error_of_the_form_keeps_the_upload(open_page: OpenPage, account: Acc
     expect(page.get_by_role("dialog", name="Not taken")).to_be_visible()
     assert sha256_of(BatchJob.objects.get(name="Not taken").file) == hashlib.sha256(sales.read_bytes()).hexdigest()
     assert cutter.patches == 3
+
+
+def test_a_web_process_that_is_killed(own_page: Callable[[Web], Page], sales: Path) -> None:
+    with web(UPLOAD_PART_BYTES=str(SLICE)) as server:
+        page = own_page(server)
+        cutter = Cutter(page)
+        cutter.allow = 1
+        choose(page, sales)
+        expect(page.get_by_text("Connection lost")).to_be_visible()
+        server.kill()
+        cutter.allow = 99
+        page.get_by_role("button", name="Try now").click()
+        expect(page.get_by_text("Connection lost")).to_be_visible()
+        server.start()
+        page.get_by_role("button", name="Try now").click()
+        expect(page.get_by_text("The file is here.")).to_be_visible()
+        run(page)
+        expect(page.get_by_role("dialog", name="sales")).to_be_visible()
+    arrived(sales)
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(not os.environ.get("CHAOS"), reason="the long form: make chaos")
+def test_two_gigabytes_cut_five_times(own_page: Callable[[Web], Page], tmp_path: Path) -> None:
+    """A connection cut, a tab closed, the web process killed, a tab closed again, the web process restarted."""
+    path = tmp_path / "history.csv"
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for n in range(2000):
+            block = random.Random(n).randbytes(1_000_000)
+            digest.update(block)
+            file.write(block)
+    size = path.stat().st_size
+    peak, began, sent_at = 0, time.monotonic(), []
+
+    def at(share: float) -> None:
+        """Waits until that share of the file is here, and then some, so that a piece is under way."""
+        until(lambda: SourceFile.objects.filter(received__gte=size * share).exists(), 600)
+        sent_at.append(SourceFile.objects.get().received)
+        page.wait_for_timeout(random.random() * 100)
+
+    with web() as server:
+        page = own_page(server)
+        choose(page, path)
+        at(0.15)
+        page.context.set_offline(True)
+        expect(page.get_by_text("Connection lost")).to_be_visible()
+        page.context.set_offline(False)
+        at(0.30)
+        page.close()
+        page = own_page(server)
+        choose(page, path)
+        at(0.45)
+        peak = max(peak, server.peak_kilobytes())
+        server.kill()
+        expect(page.get_by_text("Connection lost")).to_be_visible()
+        server.start()
+        at(0.60)
+        page.close()
+        page = own_page(server)
+        expect(page.get_by_text("Choose the same file to go on.")).to_be_visible()
+        choose(page, path)
+        at(0.75)
+        peak = max(peak, server.peak_kilobytes())
+        server.end()
+        expect(page.get_by_text("Connection lost")).to_be_visible()
+        run(page)
+        server.start()
+        expect(page.get_by_role("dialog", name="history")).to_be_visible(timeout=600_000)
+        peak = max(peak, server.peak_kilobytes())
+    seconds = time.monotonic() - began
+    job = BatchJob.objects.get()
+    assert sha256_of(job.file) == digest.hexdigest()
+    assert SourceFile.objects.count() == 1
+    assert job.file is not None
+    print(
+        f"{size:,} bytes in {seconds:.1f} s, {job.file.parts.count()} parts, peak memory of a web process"
+        f" {peak / 1024:.0f} MB, interrupted at {', '.join(f'{at:,}' for at in sent_at)}"
+    )
+    assert peak < 400_000
 
 
 def test_closing_the_drawer_asks_and_pauses(open_page: OpenPage, sales: Path) -> None:
