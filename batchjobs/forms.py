@@ -50,12 +50,11 @@ class BatchJobForm(forms.Form):
         max_length=255,
     )
     # Where there is script, the file is here before the form is sent (batchjobs/resumable.py).
-    upload = forms.ModelChoiceField(
-        SourceFile.objects.none(),
+    upload: forms.ModelChoiceField[SourceFile] = forms.ModelChoiceField(
+        None,  # __init__ knows whose
         to_field_name="upload_id",
         required=False,
         widget=forms.HiddenInput,
-        error_messages={"invalid_choice": gettext_lazy("This upload is no longer there. Choose the file again.")},
     )
     name = forms.CharField(
         label=gettext_lazy("Name of the job"),
@@ -112,8 +111,8 @@ class BatchJobForm(forms.Form):
         return file
 
     def clean(self) -> None:
-        if missing := self.errors.pop("upload", None):
-            self.add_error("file", missing.as_data())
+        if self.errors.pop("upload", None):
+            self.add_error("file", _("This upload is no longer there. Choose the file again."))
         elif not (self.cleaned_data.get("file") or self.cleaned_data.get("upload") or "file" in self.errors):
             self.add_error("file", _("Choose the file to bring in."))
 

@@ -30,6 +30,9 @@ log = logging.getLogger("django.request")
 
 DESCRIPTION = gettext_lazy(
     "Send files in and follow them. Every call needs an API key as `Authorization: Bearer bd_live_…`. "
+    "Large files go to `/api/v1/uploads` first, with any client of tus 1.0 and `filename` in its metadata: a "
+    "connection that breaks costs what had not arrived. The job then takes the last part of the upload's address as "
+    "`upload`. "
     "Errors are RFC 9457 problem details. Lists answer `{items, next}`; send `next` back as `cursor`."
 )
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from accounts.actors import Actor
-from batchjobs.models import BatchJob
+from batchjobs.models import BatchJob, SourceFile
+from batchjobs.resumable import upload_begin
+from batchjobs.services import batchjob_create
+from tests.factories import make_actor, make_user
 from tests.operations import make_job
 
 NEW = "/batch-jobs/new/"
@@ -82,6 +86,53 @@ def test_errors_stay_in_the_form(changes: dict[str, Any], says: str, marta: Clie
         assert html.count("autofocus") == (0 if "time_zone" in changes or "record_type" in changes else 1)
         assert html.lstrip().startswith("<form") == bool(headers)
     assert BatchJob.objects.count() == 1
+
+
+def upload(by: Actor, *, name: str = "sales.csv", whole: bool = True) -> SourceFile:
+    file = upload_begin(by=by, name=name, size=0 if whole else 10)
+    file.refresh_from_db()
+    return file
+
+
+def test_an_upload_in_place_of_the_file(marta: Client, marketer: Actor) -> None:
+    file = upload(marketer)
+    chosen = marta.get(f"{NEW}?upload={file.upload_id}").content.decode()
+    assert f'name="upload" value="{file.upload_id}"' in chosen
+    assert "required" not in next(line for line in chosen.splitlines() if 'type="file"' in line)
+    response = marta.post(NEW, form(file="", upload=file.upload_id))
+    assert response["Location"] == f"/batch-jobs/{BatchJob.objects.get(file=file).pk}/"
+
+
+def test_an_error_keeps_the_upload(marta: Client, marketer: Actor) -> None:
+    file = upload(marketer)
+    html = marta.post(NEW, form(file="", upload=file.upload_id, name="")).content.decode()
+    assert "Give the job a name" in html
+    assert f'name="upload" value="{file.upload_id}"' in html
+    assert "Choose the file to bring in" not in html
+
+
+def test_uploads_that_are_none(marta: Client, marketer: Actor) -> None:
+    colleague = Actor(account=marketer.account, role=marketer.role, user=make_user(marketer.account))
+    used = upload(marketer)
+    batchjob_create(by=marketer, upload=used)
+    theirs, elsewhere = upload(colleague), upload(make_actor())
+    for wrong in ("nonsense", uuid4(), theirs.upload_id, elsewhere.upload_id, used.upload_id):
+        response = marta.post(NEW, form(file="", upload=wrong))
+        assert response.status_code == 422
+        assert "This upload is no longer there. Choose the file again." in response.content.decode()
+    partly = upload(marketer, name="partly.csv", whole=False)
+    response = marta.post(NEW, form(file="", upload=partly.upload_id))
+    assert "“partly.csv” has not arrived completely." in response.content.decode()
+    assert BatchJob.objects.count() == 1
+
+
+def test_lists_the_person_s_own_uploads(marta: Client, marketer: Actor) -> None:
+    colleague = Actor(account=marketer.account, role=marketer.role, user=make_user(marketer.account))
+    upload(marketer, name="mine.csv", whole=False)
+    upload(colleague, name="theirs.csv", whole=False)
+    html = marta.get(NEW).content.decode()
+    assert "mine.csv" in html
+    assert "theirs.csv" not in html
 
 
 def test_too_large_says_the_limit(marta: Client, settings: Any) -> None:
