@@ -48,6 +48,9 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "batchjob_view_new": VIEW,  # everybody keeps views of their own
     "batchjob_view_delete": VIEW,
     "batchjob_detail": VIEW,
+    "batchjob_look": RUN_JOBS,
+    "batchjob_again": RUN_JOBS,
+    "batchjob_answer": RUN_JOBS,
     "batchjob_cancel": RUN_JOBS,
     "batchjob_run_anyway": RUN_JOBS,
     "batchjob_source": VIEW,

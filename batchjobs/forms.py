@@ -15,7 +15,8 @@ from django.utils.translation import gettext_lazy
 from accounts.forms import zone_names
 from accounts.models import User
 from batchjobs.ingestion.formats import ACCEPTED
-from batchjobs.models import RecordType, SourceFile
+from batchjobs.looking import columns_chosen
+from batchjobs.models import BatchJob, RecordType, SourceFile
 from console.formats import filesize
 
 DELIMITERS = [
@@ -41,7 +42,10 @@ DAY_FIRST = [
 
 
 class BatchJobForm(forms.Form):
-    """One job from one file. `options` after validation holds only what was chosen."""
+    """One job from one file. `options` after validation holds only what was chosen.
+
+    The columns of the file, as far as the page showed them, come as pairs of `column_name` and `column_to`.
+    """
 
     file = forms.FileField(
         required=False,  # it, or `upload`: clean()
@@ -75,6 +79,14 @@ class BatchJobForm(forms.Form):
         required=False,
         help_text=gettext_lazy("Separate with commas."),
     )
+    list_name = forms.CharField(
+        label=gettext_lazy("List"),
+        max_length=120,
+        required=False,
+        help_text=gettext_lazy("For rows that name none. A new name makes a new list."),
+    )
+    blank_erases = forms.BooleanField(label=gettext_lazy("Blank cells erase what was known"), required=False)
+    array = forms.CharField(max_length=255, required=False)
     delimiter = forms.ChoiceField(label=gettext_lazy("Columns are separated by"), choices=DELIMITERS, required=False)
     encoding = forms.ChoiceField(label=gettext_lazy("Encoding"), choices=ENCODINGS, required=False)
     time_zone = forms.ChoiceField(
@@ -86,10 +98,21 @@ class BatchJobForm(forms.Form):
     dry_run = forms.BooleanField(label=gettext_lazy("Check only: nothing is written"), required=False)
 
     def __init__(
-        self, data: Any = None, files: Any = None, *, user: User, uploads: QuerySet[SourceFile], upload: str = ""
+        self,
+        data: Any = None,
+        files: Any = None,
+        *,
+        user: User,
+        uploads: QuerySet[SourceFile],
+        upload: str = "",
+        again: BatchJob | None = None,
     ) -> None:
-        """`uploads` are those that the person can choose from, `upload` the id of the one chosen."""
-        super().__init__(data, files, initial={"time_zone": user.time_zone, "upload": upload}, auto_id="job-%s")
+        """`uploads` are those that the person can choose from, `upload` the id of the one chosen. With `again` the file
+        is that job's, and so is what is filled in at first.
+        """
+        initial = {"time_zone": user.time_zone, "upload": upload, **(_initial_of(again) if again else {})}
+        super().__init__(data, files, initial=initial, auto_id="job-%s")
+        self.again = again
         self.fields["upload"].queryset = uploads  # type: ignore[attr-defined]
         zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
         if user.time_zone not in dict(zones):
@@ -111,6 +134,8 @@ class BatchJobForm(forms.Form):
         return file
 
     def clean(self) -> None:
+        if self.again:
+            return
         if self.errors.pop("upload", None):
             self.add_error("file", _("This upload is no longer there. Choose the file again."))
         elif not (self.cleaned_data.get("file") or self.cleaned_data.get("upload") or "file" in self.errors):
@@ -121,11 +146,36 @@ class BatchJobForm(forms.Form):
 
     @property
     def options(self) -> dict[str, Any]:
+        """Before the form was sent: those of the job whose file is run again."""
+        if not self.is_bound:
+            return dict(self.again.options) if self.again else {}
         data = self.cleaned_data
-        options: dict[str, Any] = {key: data[key] for key in ("delimiter", "encoding", "time_zone") if data.get(key)}
+        options: dict[str, Any] = {
+            key: data[key] for key in ("delimiter", "encoding", "time_zone", "array") if data.get(key)
+        }
         if data.get("day_first"):
             options["day_first"] = data["day_first"] == "true"
+        word = data.get("record_type") or RecordType.EVENT
+        if data.get("list_name") and word == RecordType.LIST:
+            options["list"] = data["list_name"].strip()
+        if data.get("blank_erases") and word in (RecordType.LIST, RecordType.PROFILE):
+            options["blank_erases"] = True
+        if columns := self._columns(word):
+            options["columns"] = columns
         return options
+
+    def _columns(self, word: str) -> dict[str, str]:
+        """Where the person sent columns, other than where they would go by themselves."""
+        if self.data.get("column_type") != word:
+            return {}  # another type has other columns: what was shown was not for it
+        data: Any = self.data  # of a request: a QueryDict
+        return columns_chosen(data.getlist("column_name"), data.getlist("column_to"), record_type=word)
+
+    @property
+    def chosen_type(self) -> str:
+        """The record type as it stands in the form."""
+        word = str(self["record_type"].value() or "")
+        return word if word in RecordType.values else str(RecordType.EVENT)
 
     @cached_property
     def _uploads(self) -> list[SourceFile]:
@@ -136,6 +186,12 @@ class BatchJobForm(forms.Form):
         """The upload that stands for the file."""
         chosen = str(self["upload"].value() or "")
         return next((one for one in self._uploads if str(one.upload_id) == chosen and one.is_complete), None)
+
+    @property
+    def looked_at(self) -> SourceFile | None:
+        """The upload whose beginning the page asks about; it may still be arriving."""
+        wanted = str(self.data.get("looking") or "") if self.is_bound else str(self["upload"].value() or "")
+        return next((one for one in self._uploads if str(one.upload_id) == wanted), None)
 
     @property
     def open_uploads(self) -> list[SourceFile]:
@@ -168,6 +224,24 @@ class BatchJobForm(forms.Form):
     def reading_is_bad(self) -> bool:
         """Whether the folded part holds an error and must be open."""
         return any(name in self.errors for name in ("delimiter", "encoding", "time_zone", "day_first"))
+
+
+def _initial_of(job: BatchJob) -> dict[str, Any]:
+    """What a form about the file of `job` starts with."""
+    options = job.options
+    initial = {key: options[key] for key in ("delimiter", "encoding", "time_zone", "array") if key in options}
+    if "day_first" in options:
+        initial["day_first"] = "true" if options["day_first"] else "false"
+    return {
+        **initial,
+        "name": f"{job.name[:180]} {_('(again)')}",
+        "record_type": job.record_type,
+        "event_name": job.event_name,
+        "list_name": options.get("list", ""),
+        "blank_erases": options.get("blank_erases", False),
+        "tags": ", ".join(job.tags),
+        "dry_run": job.dry_run,
+    }
 
 
 class SavedViewForm(forms.Form):

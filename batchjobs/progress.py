@@ -342,6 +342,10 @@ class JobView:
         return Action.CANCEL in self.allowed
 
     @property
+    def can_rerun(self) -> bool:
+        return Action.RERUN in self.allowed
+
+    @property
     def can_run_anyway(self) -> bool:
         return Action.RUN_ANYWAY in self.allowed
 

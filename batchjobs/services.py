@@ -45,6 +45,7 @@ def batchjob_create(
     content: File[bytes] | None = None,
     file_name: str = "",
     upload: SourceFile | None = None,
+    again: BatchJob | None = None,
     record_type: str = RecordType.EVENT,
     name: str = "",
     event_name: str = "",
@@ -57,13 +58,13 @@ def batchjob_create(
 ) -> BatchJob:
     """Stores the file, records the job as pending and rings its queue.
 
-    The file is `content` under `file_name`, or an `upload` that has arrived (batchjobs/resumable.py). An empty `name`
-    becomes file name + time. Raises JobRefusedError for input at fault and IdempotencyConflictError; the same key with
-    the same request returns the first job.
+    The file is `content` under `file_name`, an `upload` that has arrived (batchjobs/resumable.py), or that of a job
+    which ended without taking it in (`again`). An empty `name` becomes file name + time. Raises JobRefusedError for
+    input at fault and IdempotencyConflictError; the same key with the same request returns the first job.
     """
-    source = _source_checked(content, upload)
+    source = _source_checked(content, upload, again)
     size = source.size or 0
-    file_name = file_name_checked(upload.name if upload else file_name)
+    file_name = file_name_checked(source.name if isinstance(source, SourceFile) else file_name)
     if record_type not in RecordType.values:
         raise JobRefusedError("type", _("There is no type “%(type)s”.") % {"type": record_type})
     if len(event_name.strip()) > EVENT_NAME_MAX:
@@ -82,7 +83,7 @@ def batchjob_create(
         stored = store_file(account=by.account, name=file_name, content=source, by=by.user)
     try:
         with transaction.atomic():
-            file = stored or _upload_locked(upload, by)
+            file = stored or (_file_locked(again) if again else _upload_locked(upload, by))
             job = BatchJob.objects.create(
                 account=by.account,
                 name=(name.strip() or _generated_name(file_name))[:200],
@@ -94,7 +95,7 @@ def batchjob_create(
                 tags=sorted({t.strip()[:40] for t in tags if t.strip()}),
                 options=options,
                 dry_run=dry_run,
-                rerun_of=rerun_of,
+                rerun_of=again or rerun_of,
                 created_by=by.user,
                 created_by_key=by.api_key,
                 queue=Queue.SHORT if size <= SHORT_QUEUE_BYTES else Queue.LONG,
@@ -133,9 +134,12 @@ def file_name_checked(name: str) -> str:
     return name
 
 
-def _source_checked(content: File[bytes] | None, upload: SourceFile | None) -> File[bytes] | SourceFile:
-    source = upload or content
-    if source is None or (upload and content is not None):
+def _source_checked(
+    content: File[bytes] | None, upload: SourceFile | None, again: BatchJob | None
+) -> File[bytes] | SourceFile:
+    sources = [source for source in (content, upload, again) if source is not None]
+    source = again.file if again else upload or content
+    if source is None or len(sources) != 1:
         raise JobRefusedError("file", _("Send the file, or name an upload: one of the two."))
     if (source.size or 0) > settings.UPLOAD_MAX_BYTES:
         raise JobRefusedError(
@@ -158,6 +162,15 @@ def _upload_locked(upload: SourceFile | None, by: Actor) -> SourceFile:
         raise JobRefusedError("file", _("“%(name)s” has not arrived completely.") % {"name": file.name})
     if file.jobs.exists():
         raise JobRefusedError("file", _("“%(name)s” was used for a job already.") % {"name": file.name})
+    return file
+
+
+def _file_locked(job: BatchJob) -> SourceFile:
+    """The file of a job that ended without taking it in, locked against its removal. Raises JobRefusedError."""
+    job.refresh_from_db()
+    file: SourceFile | None = SourceFile.objects.select_for_update().filter(jobs=job, removed_at__isnull=True).first()
+    if file is None or job.status not in ACTION_STATES[Action.RERUN]:
+        raise JobRefusedError("file", _("The file of this job cannot be run again."))
     return file
 
 
@@ -187,6 +200,25 @@ def batchjob_run_anyway(*, job: BatchJob, by: Actor) -> BatchJob:
     """A new job with the file of one that was refused as a duplicate. Raises TransitionRefusedError."""
     if job.failure_code != "DUPLICATE_FILE" or job.status not in ACTION_STATES[Action.RUN_ANYWAY] or not job.file:
         raise TransitionRefusedError(_("Only a job that was refused as a duplicate can be run anyway."))
+    return _again(job, by=by, action="batch_job.run_anyway", options={"run_anyway": True})
+
+
+def batchjob_answer(*, job: BatchJob, by: Actor, options: dict[str, Any]) -> BatchJob:
+    """A new job with the file of one that stopped with a question, and the answer among its options.
+
+    Raises TransitionRefusedError, and JobRefusedError for what is no answer.
+    """
+    if not _has_file(job) or job.status not in ACTION_STATES[Action.RERUN]:
+        raise TransitionRefusedError(_("The file of this job cannot be run again."))
+    return _again(job, by=by, action="batch_job.answer", options=checked_options(options))
+
+
+def _has_file(job: BatchJob) -> bool:
+    return job.file is not None and job.file.removed_at is None
+
+
+def _again(job: BatchJob, *, by: Actor, action: str, options: dict[str, Any]) -> BatchJob:
+    """The same job once more, with more options."""
     for number in range(1, 1000):
         suffix = _("(again)") if number == 1 else _("(again %(n)s)") % {"n": number}
         name = f"{job.name[:180]} {suffix}"
@@ -202,14 +234,14 @@ def batchjob_run_anyway(*, job: BatchJob, by: Actor) -> BatchJob:
                 database=job.database,
                 event_name=job.event_name,
                 tags=job.tags,
-                options={**job.options, "run_anyway": True},
+                options={**job.options, **options},
                 dry_run=job.dry_run,
                 rerun_of=job,
                 created_by=by.user,
                 created_by_key=by.api_key,
                 queue=job.queue,
             )
-            audit(by=by, action="batch_job.run_anyway", target=job.name, data={"job": job.pk, "new_job": again.pk})
+            audit(by=by, action=action, target=job.name, data={"job": job.pk, "new_job": again.pk})
             ring(again.queue)
         return again
     raise TransitionRefusedError(_("This file has been run again too often."))
@@ -224,6 +256,8 @@ def actions_allowed(job: BatchJob, *, by: Actor) -> list[Action]:
     allowed = [action for action, states in ACTION_STATES.items() if job.status in states]
     if job.failure_code != "DUPLICATE_FILE" and Action.RUN_ANYWAY in allowed:
         allowed.remove(Action.RUN_ANYWAY)
+    if Action.RERUN in allowed and not _has_file(job):
+        allowed.remove(Action.RERUN)
     if Action.CANCEL in allowed and job.requests.filter(kind=JobRequest.Kind.CANCEL).exists():
         allowed.remove(Action.CANCEL)
     return allowed

@@ -47,9 +47,11 @@ class Action(models.TextChoices):
 
     CANCEL = "cancel", _("Cancel the job")
     RUN_ANYWAY = "run_anyway", _("Run it anyway")
+    RERUN = "rerun", _("Run it in another way")
 
 
 ACTION_STATES: dict[Action, frozenset[Status]] = {
     Action.CANCEL: ACTIVE,
     Action.RUN_ANYWAY: frozenset({Status.FAILED}),  # and only after DUPLICATE_FILE
+    Action.RERUN: frozenset({Status.FAILED, Status.CANCELED}),  # with the same file, as long as that is kept
 }

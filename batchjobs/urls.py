@@ -7,6 +7,7 @@ from batchjobs import reference_views, upload_views, views
 urlpatterns = [
     path("", views.batchjob_list, name="batchjob_list"),
     path("new/", views.batchjob_new, name="batchjob_new"),
+    path("look/", views.batchjob_look, name="batchjob_look"),
     path("columns/", reference_views.columns_index, name="columns_index"),
     path("columns/<slug:record_type>/", reference_views.columns_reference, name="columns_reference"),
     path("columns/<slug:record_type>/template.<slug:form>", reference_views.columns_template, name="columns_template"),
@@ -18,6 +19,8 @@ urlpatterns = [
     path("views/<int:view_id>/delete/", views.batchjob_view_delete, name="batchjob_view_delete"),
     path("<int:job_id>/", views.batchjob_detail, name="batchjob_detail"),
     path("<int:job_id>/cancel/", views.batchjob_cancel, name="batchjob_cancel"),
+    path("<int:job_id>/again/", views.batchjob_again, name="batchjob_again"),
+    path("<int:job_id>/answer/", views.batchjob_answer, name="batchjob_answer"),
     path("<int:job_id>/run-anyway/", views.batchjob_run_anyway, name="batchjob_run_anyway"),
     path("<int:job_id>/source/", views.batchjob_source, name="batchjob_source"),
     path("<int:job_id>/error-log/", views.batchjob_error_log, name="batchjob_error_log"),

@@ -24,7 +24,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from batchjobs import downloads, resumable, services
 from batchjobs.filters import list_params
 from batchjobs.forms import BatchJobForm, SavedViewForm
-from batchjobs.ingestion.records import RECORD_TYPES
+from batchjobs.looking import file_look
 from batchjobs.models import BatchJob
 from batchjobs.pages import (
     DETAIL_RELATIONS,
@@ -35,6 +35,7 @@ from batchjobs.pages import (
     live_job_ids,
 )
 from batchjobs.progress import JobRow, JobView
+from batchjobs.reference import type_entry
 from batchjobs.refusals import JobRefusedError
 from batchjobs.saved_views import (
     ViewExistsError,
@@ -66,19 +67,35 @@ def batchjob_list(request: Request) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def batchjob_new(request: Request) -> HttpResponse:
-    about = {"user": request.actor.user, "uploads": resumable.uploads_open(by=request.actor)}
+    return _job_form(request, upload=request.GET.get("upload", ""))
+
+
+@require_http_methods(["GET", "POST"])
+def batchjob_again(request: Request, job_id: int) -> HttpResponse:
+    """The same form about the file of a job that ended without taking it in."""
+    job = _job(request, job_id)
+    if not JobView.of(job, by=request.actor).can_rerun:
+        return _detail_page(request, job, refused=_("The file of this job cannot be run again."), status=409)
+    return _job_form(request, again=job)
+
+
+def _job_form(request: Request, *, upload: str = "", again: BatchJob | None = None) -> HttpResponse:
+    uploads = resumable.uploads_open(by=request.actor)
+    about: dict[str, Any] = {"user": request.actor.user, "uploads": uploads, "again": again}
     if request.method == "GET":
-        return _new_page(request, BatchJobForm(**about, upload=request.GET.get("upload", "")))
+        return _new_page(request, BatchJobForm(**about, upload=upload))
     form = BatchJobForm(request.POST, request.FILES, **about)
     if not form.is_valid():
         return _new_page(request, form, status=422)
     data = form.cleaned_data
+    sent = None if again or data["upload"] else data["file"]
     try:
         job = services.batchjob_create(
             by=request.actor,
-            content=None if data["upload"] else data["file"],
-            file_name="" if data["upload"] else data["file"].name,
-            upload=data["upload"],
+            content=sent,
+            file_name=sent.name if sent else "",
+            upload=None if again else data["upload"],
+            again=again,
             name=data["name"],
             record_type=data["record_type"],
             event_name=data["event_name"],
@@ -91,6 +108,41 @@ def batchjob_new(request: Request) -> HttpResponse:
         return _new_page(request, form, status=422)
     messages.success(request, _("“%(name)s” is in the queue.") % {"name": job.name})
     return go_to(request, reverse("batchjob_detail", args=[job.pk]))
+
+
+@require_GET
+def batchjob_look(request: Request) -> HttpResponse:
+    """The part of the form that depends on the file and on what is chosen: as it stands in the query string."""
+    number = request.GET.get("again", "")
+    again = _job(request, int(number)) if number.isascii() and number.isdecimal() and len(number) < 19 else None
+    uploads = resumable.uploads_open(by=request.actor)
+    form = BatchJobForm(request.GET, user=request.actor.user, uploads=uploads, again=again)
+    form.is_valid()  # what is missing so far does not matter
+    form.errors.clear()
+    return render(request, "batchjobs/_about.html", _about(form))
+
+
+def _about(form: BatchJobForm) -> dict[str, Any]:
+    """What the form says of the file, as far as that is here."""
+    file = form.again.file if form.again else form.looked_at
+    word = form.chosen_type
+    look = file_look(file, record_type=word, options=form.options) if file else None
+    return {"form": form, "look": look, "entry": type_entry(word)}
+
+
+@require_POST
+def batchjob_answer(request: Request, job_id: int) -> HttpResponse:
+    """Runs a file again that stopped with a question: `day_first`, or the `array` of a JSON file."""
+    job = _job(request, job_id)
+    options: dict[str, Any] = {"array": request.POST.get("array", "")}
+    if answer := request.POST.get("day_first"):
+        options["day_first"] = answer == "true"
+    try:
+        again = services.batchjob_answer(job=job, by=request.actor, options=options)
+    except (TransitionRefusedError, JobRefusedError) as refused:
+        return _detail_page(request, job, refused=str(refused), status=409)
+    messages.success(request, _("“%(name)s” is in the queue.") % {"name": again.name})
+    return go_to(request, reverse("batchjob_detail", args=[again.pk]))
 
 
 @require_GET
@@ -221,7 +273,7 @@ def _detail_page(request: Request, job: BatchJob, *, refused: str = "", status: 
 
 def _new_page(request: Request, form: BatchJobForm, *, status: int = 200) -> HttpResponse:
     back = url_with(reverse("batchjob_list"), list_params(request.GET))
-    context: dict[str, Any] = {"form": form, "back": back, "columns": RECORD_TYPES["event"].columns}
+    context: dict[str, Any] = {**_about(form), "back": back, "action": request.path}
     if wants_fragment(request, "job-form"):
         return vary_on_htmx(render(request, "batchjobs/new.html#form", context, status=status))
     if wants_fragment(request, "drawer"):

@@ -83,6 +83,7 @@
       if (answer.status !== 204) throw this.refusal(answer);
       this.offset = Number(answer.getResponseHeader("Upload-Offset"));
       this.tries = 0;
+      this.look();
       this.draw(0);
     }
     // A network error, silence and what may pass by itself reject with a plain Error: it is tried again.
@@ -146,8 +147,16 @@
       reset(panel, panel.dataset.textStopped);
       if (url) await this.request("DELETE", url).catch(() => {});   // if it does not get there, it expires
     }
+    get id() { return this.url.split("/").filter(Boolean).pop(); }
+    // The beginning of the file is here: the form can ask what is in it.
+    look() {
+      if (this.part("looking").value === this.id) return;
+      this.part("looking").value = this.id;
+      relook();
+    }
     finish() {
-      this.part("id").value = this.url.split("/").filter(Boolean).pop();
+      this.part("id").value = this.id;
+      this.look();
       this.show("done");
       const { form, then } = this;
       this.then = false;
@@ -201,6 +210,9 @@
     }
   }
 
+  const relook = () => htmx.trigger("#job-about", "look");
+  on("change", "#job-form select", relook);
+
   const uploads = new WeakMap();             // panel -> its Upload
   const panelOf = (inside) => inside.closest("form")?.querySelector("[data-uploads]");
   const submitOf = (form) => document.querySelector(`button[type=submit][form="${form.id}"]`);
@@ -237,6 +249,10 @@
     const form = panel.closest("form");
     zone(form, null).value = "";
     panel.querySelector("[data-upload-id]").value = "";
+    if (panel.querySelector("[data-upload-looking]").value) {
+      panel.querySelector("[data-upload-looking]").value = "";
+      relook();
+    }
     panel.querySelector("[data-upload-card]").hidden = true;
     delete form.dataset.textUnsaved;
     submitOf(form)?.removeAttribute("aria-busy");
