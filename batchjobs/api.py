@@ -139,9 +139,9 @@ def _moment(moment: dt.datetime | None) -> str | None:
 def _progress(job: BatchJob) -> float:
     if Status.DONE in (job.status, job.outcome):
         return 1.0
-    if job.file is None or job.file.size == 0:
+    if not job.content_size:
         return 0.0
-    return round(min(1.0, job.next_offset / job.file.size), 4)
+    return round(min(1.0, job.next_offset / job.content_size), 4)
 
 
 def _speed(job: BatchJob, rows: int, now: dt.datetime) -> float | None:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from batchjobs.failures import Failure, FileFailureError, failure_of
 from batchjobs.ingestion import checks
-from batchjobs.ingestion.formats import Found, layout_find
+from batchjobs.ingestion.formats import Found, layout_find, layout_to_state
 from batchjobs.ingestion.records import RECORD_TYPES
 from batchjobs.ingestion.records.columns import LEAVE_OUT, Column, Kind, match_columns, match_keys
 from batchjobs.ingestion.records.table import for_people
 from batchjobs.ingestion.rejects import shown
 from batchjobs.ingestion.rows import CellBlock
 from batchjobs.ingestion.source import content_open
+from batchjobs.layouts import layout_words
 from batchjobs.library import FileGoneError, open_beginning
 from batchjobs.models import SourceFile
 
@@ -91,7 +91,7 @@ def _look(found: Found, record_type: str, options: Mapping[str, Any]) -> Look:
     if not missing:
         missing = next((c.name for c in entry.columns if c.required and c.name not in filled), "")
     return Look(
-        format=_(found.layout.label),
+        format=layout_words(layout_to_state(found.key, found.layout)),
         columns=columns[:COLUMNS_SHOWN],
         more_columns=max(0, len(columns) - COLUMNS_SHOWN),
         ours=tuple(column for column in entry.columns if column.kind is not Kind.JSON),

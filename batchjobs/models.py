@@ -254,6 +254,11 @@ class BatchJob(models.Model):
     def is_active(self) -> bool:
         return self.status in ACTIVE
 
+    @property
+    def content_size(self) -> int:
+        """Bytes of what is read: of what is in the archive, once that was looked at."""
+        return int(self.reader_state.get("size") or (self.file.size if self.file else 0))
+
     def counted(self, what: str) -> int | None:
         """`valid`, `skipped` or `invalid`: the final figure, else the live one of `with_progress`."""
         final: int | None = getattr(self, f"{what}_rows")

@@ -11,12 +11,13 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.actors import Actor
 from batchjobs import services
 from batchjobs.failures import FAILURES, Failure, failure_of
-from batchjobs.models import BatchJob, Chunk, JobRequest
+from batchjobs.layouts import layout_words
+from batchjobs.models import BatchJob, Chunk, JobRequest, RecordType
 from batchjobs.rejections import (
     SAMPLE_COLUMNS,
     SAMPLE_ROWS,
@@ -33,13 +34,31 @@ GUESS_FROM_PERCENT = 5  # before that a guess of the time left says nothing
 BARS = 16
 BAR_SECONDS = 0.5  # commits of the two loaders come in pairs: a bar spans at least this
 
-DELIMITERS = {
-    ",": gettext_lazy("separated by commas"),
-    ";": gettext_lazy("separated by semicolons"),
-    "\t": gettext_lazy("separated by tabs"),
-    "|": gettext_lazy("separated by |"),
+
+def _plural(one: str, many: str) -> tuple[str, str]:
+    """Marks both for translation."""
+    return one, many
+
+
+# What valid rows become, by record type: one, many.
+WRITTEN = {
+    RecordType.EVENT: _plural("%(n)s event", "%(n)s events"),
+    RecordType.PURCHASE: _plural("%(n)s purchase", "%(n)s purchases"),
+    RecordType.PROFILE: _plural("%(n)s row of people", "%(n)s rows of people"),
+    RecordType.LIST: _plural("%(n)s row of members", "%(n)s rows of members"),
+    RecordType.OPTOUT: _plural("%(n)s opt-out", "%(n)s opt-outs"),
+    RecordType.APPROVE: _plural("%(n)s decision", "%(n)s decisions"),
 }
-ENCODINGS = {"utf-8": "UTF-8", "cp1252": "Windows-1252", "latin-1": "ISO-8859-1", "iso8859-1": "ISO-8859-1"}
+FIGURES = {
+    "new_members": _plural("%(n)s person is new on the list.", "%(n)s people are new on the list."),
+    "new_optouts": _plural("%(n)s opt-out is new.", "%(n)s opt-outs are new."),
+}
+WHY_SKIPPED = {
+    RecordType.EVENT: gettext_lazy("Rows whose partner_event_id is known are not counted twice."),
+    RecordType.PURCHASE: gettext_lazy("Purchases whose number is known are not counted twice."),
+    RecordType.OPTOUT: gettext_lazy("These people were opted out already."),
+    RecordType.APPROVE: gettext_lazy("These decisions were made already."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +71,7 @@ class Progress:
 
 
 def progress_of(job: BatchJob, rows: int, now: dt.datetime) -> Progress:
-    size = job.file.size if job.file else 0
+    size = job.content_size
     percent = min(100 * job.next_offset // size, 100) if size and job.started_at else None
     if not job.started_at:
         return Progress(percent, None, None)
@@ -179,6 +198,7 @@ class JobView:
                 "invalid",
                 "new_profiles",
                 "changed_profiles",
+                "figures",
                 "groups",
                 "committed_at",
             )
@@ -280,6 +300,22 @@ class JobView:
         }
 
     @property
+    def written(self) -> str:
+        """What the valid rows became: “17,892 events”."""
+        one, many = WRITTEN[RecordType(self.job.record_type)]
+        return ngettext(one, many, self.valid) % {"n": formats.number(self.valid)}
+
+    @property
+    def why_skipped(self) -> str:
+        return str(WHY_SKIPPED.get(RecordType(self.job.record_type), ""))
+
+    @property
+    def figures(self) -> list[str]:
+        """Further counts of the record type, as sentences."""
+        sums = {name: sum(chunk.figures.get(name, 0) for chunk in self.chunks) for name in FIGURES}
+        return [ngettext(*FIGURES[name], n) % {"n": formats.number(n)} for name, n in sums.items() if n]
+
+    @property
     def new_profiles(self) -> int:
         return sum(chunk.new_profiles for chunk in self.chunks)
 
@@ -307,15 +343,7 @@ class JobView:
     @property
     def format(self) -> str:
         """“CSV, UTF-8, separated by semicolons”; empty before the file was looked at."""
-        state = self.job.reader_state
-        if not state.get("encoding") or not self.job.file:
-            return ""
-        extension = self.job.file.name.rpartition(".")[2].upper()
-        encoding = str(state["encoding"])
-        parts = [extension, ENCODINGS.get(encoding.lower(), encoding.upper())]
-        if str(state.get("delimiter")) in DELIMITERS:
-            parts.append(str(DELIMITERS[str(state["delimiter"])]))
-        return ", ".join(parts)
+        return layout_words(self.job.reader_state)
 
     @property
     def outcome_label(self) -> str:

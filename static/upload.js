@@ -210,7 +210,7 @@
     }
   }
 
-  const relook = () => htmx.trigger("#job-about", "look");
+  const relook = () => htmx.trigger("#job-questions", "look");
   on("change", "#job-form select", relook);
 
   const uploads = new WeakMap();             // panel -> its Upload

@@ -26,9 +26,6 @@ class Layout(Protocol):
     data_offset: int
     data_line: int
 
-    @property
-    def label(self) -> str: ...
-
 
 class Reader(Protocol):
     """Gives out blocks. `offset` and `line` are where the next one begins."""

@@ -40,10 +40,6 @@ class DelimitedLayout:
     def form(self) -> TextForm:
         return TextForm(self.encoding, 0, self.newline.encode(self.encoding))
 
-    @property
-    def label(self) -> str:
-        return {"|": "PSV", "\t": "TSV"}.get(self.delimiter, "CSV")
-
 
 def layout_of(content: Content, *, extension: str, options: dict[str, Any], record_max: int) -> DelimitedLayout:
     """Reads the header. Raises FileFailureError for what is not text or has no readable header."""

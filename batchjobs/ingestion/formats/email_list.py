@@ -26,8 +26,6 @@ class EmailListLayout:
     data_offset: int
     data_line: int
 
-    label = "E-mail list"
-
     @property
     def form(self) -> TextForm:
         return TextForm(self.encoding, 0, self.newline.encode(self.encoding))

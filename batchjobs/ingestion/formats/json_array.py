@@ -40,8 +40,6 @@ class JsonLayout:
     data_offset: int  # behind the array's [
     data_line: int
 
-    label = "JSON"
-
     @property
     def form(self) -> TextForm:
         return TextForm(self.encoding, 0, "\n".encode(self.encoding))

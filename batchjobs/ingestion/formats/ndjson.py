@@ -23,8 +23,6 @@ class NdjsonLayout:
     data_offset: int
     data_line: int
 
-    label = "NDJSON"
-
     @property
     def form(self) -> TextForm:
         return TextForm(self.encoding, 0, self.newline.encode(self.encoding))
