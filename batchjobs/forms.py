@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from django import forms
@@ -120,7 +121,9 @@ class BatchJobForm(forms.Form):
         self.fields["time_zone"].choices = zones  # type: ignore[attr-defined]
         too_large = _("The file is too large: %(limit)s at most.") % {"limit": filesize(settings.UPLOAD_MAX_BYTES)}
         self.fields["file"].widget.attrs |= {
-            "accept": ",".join(ACCEPTED),
+            # File dialogs know the last part of a name only.
+            "accept": ",".join(dict.fromkeys(PurePath(f"a{ending}").suffix for ending in ACCEPTED)),
+            "data-endings": ",".join(ACCEPTED),
             "data-max-bytes": settings.UPLOAD_MAX_BYTES,
             "data-text-too-large": too_large,
             "required": not self.chosen,

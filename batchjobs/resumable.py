@@ -101,7 +101,7 @@ def upload_append(*, upload: SourceFile, offset: int, body: Body, length: int) -
     at = offset
     for piece in _pieces(body, length):
         at = _keep(upload, at, piece)
-    upload.refresh_from_db()
+    upload.received, upload.touched_at = at, timezone.now()
     return at
 
 

@@ -263,7 +263,7 @@
   // The job's name follows the file's, as long as nobody wrote another.
   function suggest(form, fileName) {
     const { name } = form.elements;
-    const endings = form.querySelector("[data-dropzone] input[type=file]").accept.split(",").sort((a, b) => b.length - a.length);
+    const endings = form.querySelector("[data-dropzone] input[type=file]").dataset.endings.split(",").sort((a, b) => b.length - a.length);
     const ending = endings.find((one) => fileName.toLowerCase().endsWith(one)) || "";
     if (name.value && name.dataset.fromFile !== name.value) return;
     name.value = name.dataset.fromFile = fileName.slice(0, fileName.length - ending.length).slice(0, 200);
@@ -355,7 +355,9 @@
   });
   document.addEventListener("htmx:afterSwap", () => {
     const upload = active();
-    if (upload) upload.show(upload.state);                           // the form around it is a new one
+    if (!upload) return;
+    upload.form.dataset.dirty = "";                                  // the form around it is a new one
+    upload.show(upload.state);
   });
 
   document.addEventListener("drawer:left", () => active()?.pause());
