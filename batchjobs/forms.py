@@ -105,16 +105,18 @@ class BatchJobForm(forms.Form):
         *,
         user: User,
         uploads: QuerySet[SourceFile],
+        uploads_open: QuerySet[SourceFile],
         upload: str = "",
         again: BatchJob | None = None,
     ) -> None:
-        """`uploads` are those that the person can choose from, `upload` the id of the one chosen. With `again` the file
-        is that job's, and so is what is filled in at first.
+        """`uploads` are the person's, `uploads_open` those that the page offers, `upload` the id of the one chosen. With
+        `again` the file is that job's, and so is what is filled in at first.
         """
         initial = {"time_zone": user.time_zone, "upload": upload, **(_initial_of(again) if again else {})}
         super().__init__(data, files, initial=initial, auto_id="job-%s")
         self.again = again
         self.fields["upload"].queryset = uploads  # type: ignore[attr-defined]
+        self._open = list(uploads_open)
         zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
         if user.time_zone not in dict(zones):
             zones.insert(0, (user.time_zone, user.time_zone))
@@ -181,25 +183,21 @@ class BatchJobForm(forms.Form):
         return word if word in RecordType.values else str(RecordType.EVENT)
 
     @cached_property
-    def _uploads(self) -> list[SourceFile]:
-        return list(self.fields["upload"].queryset)  # type: ignore[attr-defined]
-
-    @cached_property
     def chosen(self) -> SourceFile | None:
         """The upload that stands for the file."""
         chosen = str(self["upload"].value() or "")
-        return next((one for one in self._uploads if str(one.upload_id) == chosen and one.is_complete), None)
+        return next((one for one in self._open if str(one.upload_id) == chosen and one.is_complete), None)
 
     @property
     def looked_at(self) -> SourceFile | None:
         """The upload whose beginning the page asks about; it may still be arriving."""
         wanted = str(self.data.get("looking") or "") if self.is_bound else str(self["upload"].value() or "")
-        return next((one for one in self._uploads if str(one.upload_id) == wanted), None)
+        return next((one for one in self._open if str(one.upload_id) == wanted), None)
 
     @property
     def open_uploads(self) -> list[SourceFile]:
-        chosen = self.chosen
-        return [upload for upload in self._uploads if not chosen or upload.pk != chosen.pk]
+        """Those that can be gone on with or used, beside the one chosen."""
+        return [one for one in self._open if one != self.chosen and (one.received or one.is_complete)]
 
     @property
     def keeps_file(self) -> bool:

@@ -50,9 +50,16 @@ class OffsetError(Exception):
     """The bytes do not start where the file ends, or another request was quicker."""
 
 
+def uploads(*, by: Actor) -> TenantQuerySet[SourceFile]:
+    """A person's own uploads, for a key all of its account; also those that a job has."""
+    found: TenantQuerySet[SourceFile] = SourceFile.objects.for_account(by.account)
+    found = found.filter(upload_id__isnull=False, removed_at__isnull=True)
+    return found.filter(created_by=by.user) if by.user else found
+
+
 def upload_of(*, by: Actor, upload_id: UUID) -> SourceFile:
-    """A person's own upload, for a key any of its account; also one that a job has. Raises JobRefusedError."""
-    found: SourceFile | None = _uploads(by).filter(upload_id=upload_id).first()
+    """One of `uploads`. Raises JobRefusedError."""
+    found: SourceFile | None = uploads(by=by).filter(upload_id=upload_id).first()
     if found is None:
         raise JobRefusedError("upload", _("This upload is no longer there. Send the file again."))
     return found
@@ -61,7 +68,7 @@ def upload_of(*, by: Actor, upload_id: UUID) -> SourceFile:
 def uploads_open(*, by: Actor, now: dt.datetime | None = None) -> TenantQuerySet[SourceFile]:
     """The uploads of `by` that have not expired, newest first: unfinished ones, and whole ones without a job."""
     fresh = (now or timezone.now()) - kept_for()
-    return _uploads(by).filter(jobs=None, touched_at__gte=fresh).order_by("-pk")
+    return uploads(by=by).filter(jobs=None, touched_at__gte=fresh).order_by("-pk")
 
 
 def upload_begin(*, by: Actor, name: str, size: int, client_mark: str = "") -> SourceFile:
@@ -130,12 +137,6 @@ def expires_at(upload: SourceFile) -> dt.datetime:
 
 def kept_for() -> dt.timedelta:
     return dt.timedelta(hours=settings.UPLOAD_KEPT_HOURS)
-
-
-def _uploads(by: Actor) -> TenantQuerySet[SourceFile]:
-    found: TenantQuerySet[SourceFile] = SourceFile.objects.for_account(by.account)
-    found = found.filter(upload_id__isnull=False, removed_at__isnull=True)
-    return found.filter(created_by=by.user) if by.user else found
 
 
 def _pieces(body: Body, length: int) -> Iterator[io.BytesIO]:

@@ -80,8 +80,7 @@ def batchjob_again(request: Request, job_id: int) -> HttpResponse:
 
 
 def _job_form(request: Request, *, upload: str = "", again: BatchJob | None = None) -> HttpResponse:
-    uploads = resumable.uploads_open(by=request.actor)
-    about: dict[str, Any] = {"user": request.actor.user, "uploads": uploads, "again": again}
+    about: dict[str, Any] = {**_who_asks(request), "again": again}
     if request.method == "GET":
         return _new_page(request, BatchJobForm(**about, upload=upload))
     form = BatchJobForm(request.POST, request.FILES, **about)
@@ -115,11 +114,15 @@ def batchjob_look(request: Request) -> HttpResponse:
     """The part of the form that depends on the file and on what is chosen: as it stands in the query string."""
     number = request.GET.get("again", "")
     again = _job(request, int(number)) if number.isascii() and number.isdecimal() and len(number) < 19 else None
-    uploads = resumable.uploads_open(by=request.actor)
-    form = BatchJobForm(request.GET, user=request.actor.user, uploads=uploads, again=again)
+    form = BatchJobForm(request.GET, **_who_asks(request), again=again)
     form.is_valid()  # what is missing so far does not matter
     form.errors.clear()
     return render(request, "batchjobs/_about.html", _about(form))
+
+
+def _who_asks(request: Request) -> dict[str, Any]:
+    by = request.actor
+    return {"user": by.user, "uploads": resumable.uploads(by=by), "uploads_open": resumable.uploads_open(by=by)}
 
 
 def _about(form: BatchJobForm) -> dict[str, Any]:

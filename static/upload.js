@@ -54,7 +54,10 @@
           if (!goesOn()) return;
           known = false;
           if (error instanceof Refused) { this.fail(error.message); return; }
-          if (error instanceof Gone) { this.url = ""; this.offset = 0; continue; }
+          if (error instanceof Gone) {
+            Object.assign(this, { url: "", offset: 0 });
+            if (!this.tries++) continue;                             // from the start, at once the first time
+          }
           if (!(await this.readable())) { this.fail(this.panel.dataset.textChanged); return; }
           if (!goesOn()) return;
           this.show("waiting");
@@ -104,7 +107,7 @@
       });
     }
     refusal(answer) {
-      if (answer.status === 404 || answer.status === 410) return new Gone();
+      if (this.url && [404, 410].includes(answer.status)) return new Gone();
       if (answer.status >= 500 || [0, 408, 409, 429].includes(answer.status)) return new Error(String(answer.status));
       let said = "";
       try { said = JSON.parse(answer.responseText).detail; } catch { /* a page, such as the one to sign in */ }

@@ -116,23 +116,27 @@ def test_uploads_that_are_none(marta: Client, marketer: Actor) -> None:
     used = upload(marketer)
     batchjob_create(by=marketer, upload=used)
     theirs, elsewhere = upload(colleague), upload(make_actor())
-    for wrong in ("nonsense", uuid4(), theirs.upload_id, elsewhere.upload_id, used.upload_id):
+    for wrong in ("nonsense", uuid4(), theirs.upload_id, elsewhere.upload_id):
         response = marta.post(NEW, form(file="", upload=wrong))
         assert response.status_code == 422
         assert "This upload is no longer there. Choose the file again." in response.content.decode()
     partly = upload(marketer, name="partly.csv", whole=False)
     response = marta.post(NEW, form(file="", upload=partly.upload_id))
     assert "“partly.csv” has not arrived completely." in response.content.decode()
+    response = marta.post(NEW, form(file="", upload=used.upload_id))
+    assert "“sales.csv” was used for a job already." in response.content.decode()
     assert BatchJob.objects.count() == 1
 
 
 def test_lists_the_person_s_own_uploads(marta: Client, marketer: Actor) -> None:
     colleague = Actor(account=marketer.account, role=marketer.role, user=make_user(marketer.account))
-    upload(marketer, name="mine.csv", whole=False)
-    upload(colleague, name="theirs.csv", whole=False)
+    upload(marketer, name="mine.csv")
+    upload(colleague, name="theirs.csv")
+    upload(marketer, name="not-a-byte.csv", whole=False)  # there is nothing to go on with
     html = marta.get(NEW).content.decode()
     assert "mine.csv" in html
     assert "theirs.csv" not in html
+    assert "not-a-byte.csv" not in html
 
 
 def test_too_large_says_the_limit(marta: Client, settings: Any) -> None:
