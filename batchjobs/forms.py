@@ -109,8 +109,9 @@ class BatchJobForm(forms.Form):
         upload: str = "",
         again: BatchJob | None = None,
     ) -> None:
-        """`uploads` are the person's, `uploads_open` those that the page offers, `upload` the id of the one chosen. With
-        `again` the file is that job's, and so is what is filled in at first.
+        """`uploads` are the person's, `uploads_open` those that the page offers, `upload` the id of the one chosen.
+
+        With `again` the file is that job's, and so is what is filled in at first.
         """
         initial = {"time_zone": user.time_zone, "upload": upload, **(_initial_of(again) if again else {})}
         super().__init__(data, files, initial=initial, auto_id="job-%s")
