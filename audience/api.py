@@ -12,7 +12,7 @@ from ninja.errors import ValidationError
 from pydantic import Field
 
 from accounts.params import RowId, Text
-from audience.services import interactions_of, profiles_found
+from audience.services import interactions_of, profiles_found, suppressed_channels
 from console.cursors import CursorError, cursor_decode, cursor_encode, time_of
 
 router = Router(tags=["Audience"])
@@ -25,6 +25,8 @@ class ProfileOut(Schema):
     email: str | None
     partner_user_id: str | None
     attributes: dict[str, Any]
+    lists: list[str] = Field(description="Names of the lists the person is on")
+    suppressed: list[str] = Field(description="Channels on which the person must not be written to")
     database: str = Field(description="The slug of the database")
     created_at: str
     updated_at: str
@@ -41,6 +43,7 @@ class InteractionOut(Schema):
     event_name: str = Field(description="The same as `kind`")
     occurred_at: str
     partner_event_id: str | None
+    decision: str | None = Field(description="approved, declined, or null as long as nothing was decided")
     properties: dict[str, Any]
     profile_id: int
     email: str | None
@@ -77,6 +80,8 @@ def profile_list(request: Any, email: Query[Text]) -> dict[str, Any]:
                 "email": profile.email,
                 "partner_user_id": profile.partner_user_id,
                 "attributes": profile.attributes,
+                "lists": sorted(profile.memberships.values_list("contact_list__name", flat=True)),
+                "suppressed": suppressed_channels(profile=profile),
                 "database": profile.database.slug,
                 "created_at": _moment(profile.created_at),
                 "updated_at": _moment(profile.updated_at),
@@ -120,6 +125,7 @@ def interaction_list(request: HttpRequest, filters: Query[InteractionFilters]) -
                 "event_name": row.kind,
                 "occurred_at": _moment(row.occurred_at),
                 "partner_event_id": row.external_id,
+                "decision": row.decision,
                 "properties": row.properties,
                 "profile_id": row.profile_id,
                 "email": emails[row.profile_id],

@@ -200,6 +200,9 @@ class ListMember(models.Model):
         return f"{self.profile_id} on {self.contact_list_id}"
 
 
+CHANNELS = ("email", "phone", "post", "push", "sms")
+
+
 class Suppression(models.Model):
     """Somebody who must not be written to on a channel, known by any of three keys.
 

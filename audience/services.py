@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from accounts.models import Account
-from audience.models import Database, Interaction, Profile
+from audience.models import CHANNELS, Database, Interaction, Profile
 from console.cursors import behind
 
 
@@ -29,6 +29,11 @@ def profiles_found(*, account: Account, email: str = "", profile_id: int | None 
     if not email and profile_id is None:
         return []
     return list(found.order_by("pk"))
+
+
+def suppressed_channels(*, profile: Profile) -> list[str]:
+    """The channels on which a person must not be written to."""
+    return [channel for channel in CHANNELS if Profile.objects.suppressed(channel).filter(pk=profile.pk).exists()]
 
 
 def interactions_of(

@@ -388,6 +388,12 @@ def batch_job_rejected_rows(request: HttpRequest, job_id: int, formula_safe: boo
     return downloads.rejected_rows_response(_job(request, job_id), formula_safe=formula_safe)
 
 
+@router.get("/{int:job_id}/skipped-rows", url_name="batch_job_skipped_rows", response={REFUSED: Problem})
+def batch_job_skipped_rows(request: HttpRequest, job_id: int) -> HttpResponseBase:
+    """The rows that were there already by their dedupe key, in the format of the file."""
+    return downloads.skipped_rows_response(_job(request, job_id))
+
+
 @router.get("/{int:job_id}/source", url_name="batch_job_source", response={REFUSED: Problem})
 def batch_job_source(request: HttpRequest, job_id: int) -> HttpResponseBase:
     """The file as it was sent."""

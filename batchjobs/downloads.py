@@ -12,14 +12,17 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpResponseBase, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
+from batchjobs.ingestion.formats import layout_from_state, reader_of
 from batchjobs.ingestion.formats.json_records import RecordError, decode, encode
 from batchjobs.ingestion.formulas import make_safe
 from batchjobs.ingestion.records.columns import ERROR_COLUMNS
 from batchjobs.ingestion.rejects import readable
+from batchjobs.ingestion.source import content_open
 from batchjobs.library import FileGoneError, open_file
 from batchjobs.models import BatchJob, Chunk
 from batchjobs.states import Status
@@ -68,6 +71,65 @@ def rejected_rows_response(job: BatchJob, *, formula_safe: bool) -> HttpResponse
     }.get(kind, (partial(_rejected_lines, formula_safe=formula_safe), "text/csv; charset=utf-8", _csv_suffix(job)))
     response = StreamingHttpResponse(_joined(lines(job)), content_type=content_type)
     return _as_attachment(response, f"{_stem(job)}-rejected{suffix}")
+
+
+def skipped_rows_response(job: BatchJob) -> HttpResponseBase:
+    """The rows that were there already, as they stand in the file and in its format.
+
+    Raises FilesGoneError.
+    """
+    _refuse_expired(job)
+    if job.file is None:
+        raise FilesGoneError(_("The file of this job is no longer kept"))
+    kind = str(job.reader_state.get("format") or "delimited")
+    content_type, suffix = {
+        "json": ("application/x-ndjson", ".ndjson"),
+        "ndjson": ("application/x-ndjson", ".ndjson"),
+    }.get(kind, ("text/csv; charset=utf-8", _csv_suffix(job)))
+    response = StreamingHttpResponse(_joined(_skipped_lines(job)), content_type=content_type)
+    return _as_attachment(response, f"{_stem(job)}-skipped{suffix}")
+
+
+def _skipped_lines(job: BatchJob) -> Iterator[bytes]:
+    """Only the chunks that skipped something are read again."""
+    assert job.file is not None  # noqa: S101  skipped_rows_response
+    if not job.next_chunk:  # nothing was read
+        return
+    layout = layout_from_state(job.reader_state)
+    if job.reader_state.get("format") == "delimited":
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\n").writerow(layout.header)
+        yield _taken(buffer)
+    with open_file(job.file) as stored:
+        reader = reader_of(
+            str(job.reader_state.get("format") or "delimited"),
+            content_open(stored, job.file.name).content,  # type: ignore[arg-type]  # IO[bytes]
+            layout,
+            settings.RECORD_MAX_BYTES,
+        )
+        offset, line = layout.data_offset, layout.data_line
+        for chunk in Chunk.objects.filter(job=job).order_by("n").only("end_offset", "end_line", "skipped_lines"):
+            if chunk.skipped_lines:
+                skipped = _numbers(chunk.skipped_lines)
+                reader.seek(offset, line)
+                for block in reader.blocks():
+                    places = (place for place, number in enumerate(block.lines) if number in skipped)
+                    yield from (_one_line(block.raw(place), job) for place in places)
+                    if reader.offset >= chunk.end_offset:
+                        break
+            offset, line = chunk.end_offset, chunk.end_line
+
+
+def _one_line(raw: str, job: BatchJob) -> bytes:
+    """A JSON record may stand on several lines of its file."""
+    text = " ".join(raw.split("\n")) if job.reader_state.get("format") == "json" else raw
+    return text.encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _numbers(multirange: str) -> set[int]:
+    """The line numbers of an int8multirange, such as {[5,6),[8,10)}."""
+    pairs = re.findall(r"\[(\d+),(\d+)\)", multirange)
+    return {number for first, end in pairs for number in range(int(first), int(end))}
 
 
 def _csv_suffix(job: BatchJob) -> str:

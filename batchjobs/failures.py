@@ -161,6 +161,11 @@ FAILURES: dict[str, Failure] = {
         _("All {count} rows were rejected, so nothing was changed. Below is what was wrong with them."),
         _("No usable row"),
     ),
+    "INVALID_TOO_MANY": Failure(
+        _("{invalid} of {count} rows were rejected"),
+        _("That is {share} %, and more than {limit} % was chosen as the limit, so nothing was changed at all."),
+        _("More rejected than allowed"),
+    ),
     "REJECTS_TOO_MANY": Failure(
         _("Stopped after {count} rejected rows"),
         _("So many rows in a row cannot be read that the file seems to be damaged from line {line} on. {valid}"),

@@ -42,6 +42,15 @@ DAY_FIRST = [
 ]
 
 
+LIMITS = [
+    ("", gettext_lazy("Bring in the good ones")),
+    ("0", gettext_lazy("Change nothing: all rows or none")),
+    ("1", gettext_lazy("Change nothing if more than 1 % are")),
+    ("5", gettext_lazy("Change nothing if more than 5 % are")),
+    ("20", gettext_lazy("Change nothing if more than 20 % are")),
+]
+
+
 class BatchJobForm(forms.Form):
     """One job from one file. `options` after validation holds only what was chosen.
 
@@ -96,6 +105,7 @@ class BatchJobForm(forms.Form):
         required=False,
     )
     day_first = forms.ChoiceField(label=gettext_lazy("Dates such as 03/04/2024"), choices=DAY_FIRST, required=False)
+    max_invalid_percent = forms.ChoiceField(label=gettext_lazy("If rows are rejected"), choices=LIMITS, required=False)
     dry_run = forms.BooleanField(label=gettext_lazy("Check only: nothing is written"), required=False)
 
     def __init__(
@@ -166,6 +176,8 @@ class BatchJobForm(forms.Form):
             options["list"] = data["list_name"].strip()
         if data.get("blank_erases") and word in (RecordType.LIST, RecordType.PROFILE):
             options["blank_erases"] = True
+        if data.get("max_invalid_percent"):
+            options["max_invalid_percent"] = int(data["max_invalid_percent"])
         if columns := self._columns(word):
             options["columns"] = columns
         return options
@@ -232,6 +244,8 @@ def _initial_of(job: BatchJob) -> dict[str, Any]:
     """What a form about the file of `job` starts with."""
     options = job.options
     initial = {key: options[key] for key in ("delimiter", "encoding", "time_zone", "array") if key in options}
+    if "max_invalid_percent" in options:
+        initial["max_invalid_percent"] = f"{options['max_invalid_percent']:g}"
     if "day_first" in options:
         initial["day_first"] = "true" if options["day_first"] else "false"
     return {

@@ -96,6 +96,11 @@ OPTIONS: dict[str, Option] = {
         "Lists: the one for rows that name none",
     ),
     "blank_erases": _yes_or_no("Profiles and lists: whether a blank value takes away what was known"),
+    "max_invalid_percent": Option(
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 100,
+        lambda: _("It is a number from 0 to 99."),
+        "If a larger share of rows is rejected, nothing is written; 0: all or nothing. Left out: good rows go in",
+    ),
     "run_anyway": _yes_or_no("Whether to run the same bytes a second time"),
 }
 

@@ -300,6 +300,11 @@ class JobView:
         }
 
     @property
+    def changed_nothing(self) -> bool:
+        """Whether the rows that are counted as valid were only checked."""
+        return self.job.dry_run or bool(self.job.reader_state.get("refused"))
+
+    @property
     def written(self) -> str:
         """What the valid rows became: “17,892 events”."""
         one, many = WRITTEN[RecordType(self.job.record_type)]

@@ -24,5 +24,6 @@ urlpatterns = [
     path("<int:job_id>/run-anyway/", views.batchjob_run_anyway, name="batchjob_run_anyway"),
     path("<int:job_id>/source/", views.batchjob_source, name="batchjob_source"),
     path("<int:job_id>/error-log/", views.batchjob_error_log, name="batchjob_error_log"),
+    path("<int:job_id>/skipped-rows/", views.batchjob_skipped_rows, name="batchjob_skipped_rows"),
     path("<int:job_id>/rejected-rows/", views.batchjob_rejected_rows, name="batchjob_rejected_rows"),
 ]

@@ -261,6 +261,11 @@ def _download(request: Request, job_id: int, made: Callable[[BatchJob], HttpResp
         return render(request, "batchjobs/gone.html", {"job": job, "gone": str(gone)}, status=404)
 
 
+@require_GET
+def batchjob_skipped_rows(request: Request, job_id: int) -> HttpResponseBase:
+    return downloads.skipped_rows_response(_job(request, job_id))
+
+
 def _job(request: Request, job_id: int) -> BatchJob:
     jobs = BatchJob.objects.for_account(request.actor.account).imports().select_related(*DETAIL_RELATIONS)
     job: BatchJob = get_object_or_404(jobs, pk=job_id)

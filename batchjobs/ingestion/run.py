@@ -31,7 +31,7 @@ from batchjobs.ingestion.records.base import Checker, Context
 from batchjobs.ingestion.records.event import ATTRIBUTES
 from batchjobs.ingestion.records.table import for_people
 from batchjobs.ingestion.rejects import RejectsPart, job_folder, shown
-from batchjobs.ingestion.rows import CellBlock, ObjectBlock
+from batchjobs.ingestion.rows import CellBlock, CheckedBlock, ObjectBlock
 from batchjobs.ingestion.source import Content, Opened, content_measure, content_open
 from batchjobs.ingestion.writing.direct import CONFLICTS, Direct, People
 from batchjobs.ingestion.writing.interactions import InteractionWriter
@@ -69,6 +69,12 @@ PREPARED = """
 """
 
 
+NOTED = """
+    UPDATE batchjobs_batchjob SET reader_state = reader_state || %(state)s::jsonb
+    WHERE id = %(job)s AND lease_token = %(token)s AND next_chunk = 0
+"""
+
+
 def import_run(job: BatchJob, lease: Lease) -> None:
     """Reads the job's file from its checkpoint to its end. What stops the file is raised as FileFailureError."""
     assert job.file is not None  # noqa: S101  imports have one
@@ -80,7 +86,11 @@ def import_run(job: BatchJob, lease: Lease) -> None:
             size, lines = content_measure(opened, job.file.size, lease.check)
             job.reader_state = {"lines": lines, "size": size}
             _prepare(job, lease, opened)
+        if job.options.get("max_invalid_percent") is not None and not job.dry_run:
+            _refuse_share(job, lease, opened.content)
         _load(job, lease, opened.content)
+    if job.reader_state.get("refused"):
+        raise FileFailureError("INVALID_TOO_MANY", **job.reader_state["refused"])
     _judge(job)
 
 
@@ -200,6 +210,43 @@ def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> C
     return RECORD_TYPES[job.record_type].checker(context)
 
 
+def _refuse_share(job: BatchJob, lease: Lease, content: Content) -> None:
+    """Where a share of rejected rows was chosen as the limit, a pass over the file comes first. If there are more, the
+    load writes the ledger and the rejected rows, and nothing else.
+    """
+    if "refused" in job.reader_state or job.next_chunk:
+        return
+    good = bad = 0
+    for checked in _checked_blocks(job, lease, content):
+        good += checked.good + len(checked.skipped_lines)
+        bad += len(checked.rejected)
+        lease.check()
+    limit = float(job.options["max_invalid_percent"])
+    refused = None
+    if bad * 100 > (good + bad) * limit:
+        share = f"{bad * 100 / (good + bad):.1f}"
+        refused = {"invalid": f"{bad:,}", "count": f"{good + bad:,}", "share": share, "limit": f"{limit:g}"}
+    changed = lease.control.execute(NOTED, {"job": job.pk, "token": lease.token, "state": Jsonb({"refused": refused})})
+    if changed.rowcount != 1:
+        raise LeaseLostError
+    job.reader_state = {**job.reader_state, "refused": refused}
+
+
+def _checked_blocks(job: BatchJob, lease: Lease, content: Content) -> Iterator[CheckedBlock]:
+    layout = layout_from_state(job.reader_state)
+    key = job.reader_state["format"]
+    checker = _checker(job, layout, lease, has_header=key not in OBJECT_FORMATS)
+    reader = reader_of(key, content, layout, settings.RECORD_MAX_BYTES)
+    reader.seek(layout.data_offset, layout.data_line)
+    rows = settings.JOB_CHUNK_ROWS
+    for block in reader.blocks():
+        if rows >= settings.JOB_CHUNK_ROWS:
+            checker.new_chunk()
+            rows = 0
+        rows += block.count
+        yield checker.check(block)
+
+
 def _load(job: BatchJob, lease: Lease, content: Content) -> None:
     """Straight into the audience where the file allows it; from the first conflict on by way of the stage."""
     direct = not job.reader_state.get("staged")
@@ -226,7 +273,7 @@ def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -
         lease=f"{settings.JOB_LEASE_SECONDS} seconds",
         has_attributes=checker.has_attributes,
         has_partner_ids=checker.has("partner_user_id"),
-        dry_run=job.dry_run,
+        dry_run=job.dry_run or bool(job.reader_state.get("refused")),
         blank_erases=checker.context.blank_erases,
     )
     people: People | None = None
@@ -291,7 +338,7 @@ class _Chunks:
             for block in self._blocks():
                 self.lease.check()
                 checked = self.checker.check(block, self.people)
-                if checked.copy_text and not self.job.dry_run:
+                if checked.copy_text and not self.pool.writer.plan.dry_run:
                     self.pool.write(checked.copy_text)
                 chunk.good += checked.good
                 chunk.skipped_lines += checked.skipped_lines

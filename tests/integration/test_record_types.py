@@ -15,7 +15,8 @@ from django.core.files.base import ContentFile
 from accounts.actors import Actor
 from audience.models import ContactList, Interaction, ListMember, Profile, Suppression
 from batchjobs import kernel
-from batchjobs.downloads import rejects
+from batchjobs.downloads import rejects, skipped_rows_response
+from batchjobs.failures import failure_of
 from batchjobs.models import BatchJob
 from batchjobs.services import batchjob_create
 
@@ -254,3 +255,44 @@ def test_columns_are_matched_by_hand(marketer):
     assert first is not None
     assert first.properties == {"price": 11.77, "cds": "1"}
     assert first.occurred_at.date().isoformat() == "1997-01-01"
+
+
+def skipped_of(job: BatchJob) -> bytes:
+    return b"".join(skipped_rows_response(job).streaming_content)
+
+
+def test_skipped_rows_can_be_had(marketer, settings):
+    settings.JOB_CHUNK_ROWS = 2
+    rows = [
+        "a@example.com,E1",
+        "b@example.com,E2",
+        "bad,E3",
+        'c@example.com,"E\n4"',
+        "d@example.com,E1",
+        "e@example.com,E5",
+    ]
+    content = "email,partner_event_id\n" + "\n".join(rows) + "\n"
+    first = run(marketer, "event", content, "open-1.csv")
+    assert counts(first) == ("done", 4, 1, 1)
+    assert skipped_of(first) == b"email,partner_event_id\nd@example.com,E1\n"
+    again = run(marketer, "event", gzip.compress(content.encode()), "open-1.csv.gz")
+    assert counts(again) == ("done", 0, 5, 1)
+    good = [row for row in rows if not row.startswith("bad")]
+    assert skipped_of(again).decode() == "email,partner_event_id\n" + "\n".join(good) + "\n"
+    records = [{"email": "a@example.com", "event_name": "open", "partner_event_id": "E1"}, {"email": "z@example.com"}]
+    as_json = run(marketer, "event", json.dumps(records, indent=1), "more.json", event_name="open")
+    assert counts(as_json) == ("done", 1, 1, 0)
+    assert json.loads(skipped_of(as_json)) == records[0]
+
+
+@pytest.mark.parametrize(("limit", "status"), [(0, "INVALID_TOO_MANY"), (24.9, "INVALID_TOO_MANY"), (25, "done")])
+def test_a_limit_of_rejected_rows(marketer, limit, status):
+    content = "email\na@example.com\nb@example.com\nbad\nc@example.com\n"
+    job = run(marketer, "event", content, "open-1.csv", options={"max_invalid_percent": limit})
+    assert counts(job) == (status, 3, 0, 1)
+    assert codes(job) == [(4, "EMAIL_INVALID")]
+    assert Interaction.objects.count() == Profile.objects.count() == (3 if status == "done" else 0)
+    if status != "done":
+        failure = failure_of(job.failure_code, job.failure_params)
+        assert failure.title == "1 of 4 rows were rejected"
+        assert "25.0 %" in failure.advice

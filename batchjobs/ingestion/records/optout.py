@@ -7,22 +7,19 @@ from collections.abc import Iterable
 
 from django.utils.translation import gettext_lazy as _
 
+from audience.models import CHANNELS
 from batchjobs.ingestion.copytext import copy_texts
 from batchjobs.ingestion.records.base import EMAIL, PARTNER_USER_ID, Checker, RecordType, Values
 from batchjobs.ingestion.records.columns import Column, Kind
 from batchjobs.ingestion.records.table import Table
 from batchjobs.ingestion.writing.suppressions import SuppressionWriter
 
-CHANNELS = {
+SPELLINGS = {
+    **{channel: channel for channel in CHANNELS},
     "": "email",
-    "email": "email",
     "e-mail": "email",
     "mail": "email",
-    "sms": "sms",
     "text": "sms",
-    "push": "push",
-    "phone": "phone",
-    "post": "post",
 }
 
 
@@ -51,7 +48,7 @@ class OptoutChecker(Checker):
             "email",
             (),
             Kind.CHOICE,
-            choices=CHANNELS,
+            choices=SPELLINGS,
             wrong="pigeon",
         ),
         Column("reason", _("Why."), "Too many messages", ("comment", "unsubscribe_reason")),
