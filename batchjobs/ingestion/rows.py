@@ -59,8 +59,10 @@ class CellBlock(RawBlock):
 class ObjectBlock(RawBlock):
     """JSON objects. `errors` are those of records whose JSON is right and that cannot be stored, by place."""
 
-    objects: list[dict[str, Any]]
+    objects: list[dict[str, Any]]  # given away: whoever writes them may take values out
     errors: dict[int, list[RowError]]
+    has_blanks: bool = True  # or may have: blank texts and null
+    has_numbers: bool = True  # or may have: json_records.Number
 
 
 @dataclass(slots=True)

@@ -135,6 +135,7 @@ def _prepare(job: BatchJob, lease: Lease, opened: Opened) -> None:
     """Finds out how the file is to be read, and keeps that with the job."""
     found = layout_find(opened, job.options, settings.RECORD_MAX_BYTES)
     key, layout, first = found.key, found.layout, found.first
+    preview = _preview(layout.header, first)  # before the check, which takes records apart
     try:
         checker = _checker(job, layout, lease, has_header=found.has_header)
         if first is not None:
@@ -142,7 +143,7 @@ def _prepare(job: BatchJob, lease: Lease, opened: Opened) -> None:
             _ask_for_the_order_of_dates(job, checker, first)
     except FileFailureError as failure:
         # a missing column, or a question, stops the file here
-        failure.params["preview"] = _preview(layout.header, first)
+        failure.params["preview"] = preview
         raise
     state = {**job.reader_state, **layout_to_state(key, layout)}
     changed = lease.control.execute(
@@ -278,7 +279,8 @@ def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -
     )
     people: People | None = None
     writer: Writer = RECORD_TYPES[job.record_type].writer(plan)
-    if direct and isinstance(writer, InteractionWriter) and not plan.has_partner_ids and not plan.dry_run:
+    simple = isinstance(writer, InteractionWriter) and "partner_user_id" not in checker.matched.known
+    if direct and simple and not plan.dry_run:
         removals = Database.objects.values_list("removals", flat=True).get(pk=plan.database)
         people, writer = People(lease.control, plan.database, job.pk), Direct(plan, removals)
     with _collecting_by_hand(), LoaderPool(writer, lease.owner, lease.check) as pool:

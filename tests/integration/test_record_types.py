@@ -296,3 +296,13 @@ def test_a_limit_of_rejected_rows(marketer, limit, status):
         failure = failure_of(job.failure_code, job.failure_params)
         assert failure.title == "1 of 4 rows were rejected"
         assert "25.0 %" in failure.advice
+
+
+def test_json_may_name_people_by_number_later_on(marketer):
+    """The quick way of writing is left in the middle: nothing is lost or doubled."""
+    lines = [json.dumps({"email": f"p{n}@example.com", "event_name": "open", "n": n}) for n in range(9000)]
+    lines[7000] = json.dumps({"customer_id": "77", "event_name": "open", "first_name": "Ana"})
+    job = run(marketer, "event", "\n".join(lines).encode(), "e.ndjson")
+    assert counts(job) == ("done", 9000, 0, 0)
+    assert Interaction.objects.count() == 9000
+    assert Profile.objects.get(partner_user_id="77").attributes == {"first_name": "Ana"}

@@ -159,7 +159,8 @@ _SIGNS = (b"\\u0000", b'" :', b'"\t:', b'"\r:')
 _NUMBER_SIGNS = (b"0" * (DIGITS_EXACT + 1), b"0e")
 
 
-def _is_risky(data: bytes) -> bool:
+def is_risky(data: bytes) -> bool:
+    """Whether there is something in JSON text that orjson might read and lose something of."""
     digits = data.translate(_DIGITS)
     return any(sign in data for sign in _SIGNS) or any(sign in digits for sign in _NUMBER_SIGNS)
 
@@ -214,7 +215,7 @@ def decode_lines(
 
 def _doubtful(objects: list[Any], lines: Sequence[bytes], joined: bytes) -> list[int]:
     """The places of lines that are read once more, strictly."""
-    risky = _is_risky(joined)
+    risky = is_risky(joined)
     flat = b"[" not in joined and joined.count(b"{") == len(lines)
     keys = list(map(bytes.count, lines, repeat(b'":')))
     if flat and not risky:
@@ -224,7 +225,7 @@ def _doubtful(objects: list[Any], lines: Sequence[bytes], joined: bytes) -> list
     doubtful = []
     deep = settings.NESTING_MAX
     for place, (value, line, count) in enumerate(zip(objects, lines, keys, strict=True)):
-        plain = type(value) is dict and not (risky and _is_risky(line))
+        plain = type(value) is dict and not (risky and is_risky(line))
         if not plain or line.count(b"{") + line.count(b"[") > deep or count != _keys(value):
             doubtful.append(place)
     return doubtful

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchjobs.ingestion.formats.json_records import decode_lines
+from batchjobs.ingestion.formats.json_records import decode_lines, is_risky
 from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line
 from batchjobs.ingestion.rows import ObjectBlock, Rejected, RowError
 from batchjobs.ingestion.sniff import TextForm
@@ -104,4 +104,14 @@ class NdjsonReader:
         def raw(place: int) -> str:
             return lines[places[place]].decode("utf-8", "surrogateescape").rstrip("\r")
 
-        return ObjectBlock(numbers, raw, too_long + rejected, self.offset, self.line, objects, errors)
+        return ObjectBlock(
+            numbers,
+            raw,
+            too_long + rejected,
+            self.offset,
+            self.line,
+            objects,
+            errors,
+            has_blanks=b'""' in data or b"null" in data,
+            has_numbers=is_risky(data),
+        )

@@ -21,7 +21,7 @@ from batchjobs.ingestion.records.base import (
 )
 from batchjobs.ingestion.records.columns import Column, Kind, Matched
 from batchjobs.ingestion.records.table import Table
-from batchjobs.ingestion.writing.direct import People
+from batchjobs.ingestion.writing.direct import DirectConflictError, People
 from batchjobs.ingestion.writing.interactions import InteractionWriter
 
 ATTRIBUTES = ("first_name", "last_name")  # of the person; all others are of the event
@@ -66,6 +66,8 @@ class InteractionChecker(Checker):
     def copy_text(self, table: Table, kept: Values, lines: list[int], people: People | None) -> str:
         if people is None:
             return copy_text(self.stage(table, kept, lines))
+        if any(kept.get("partner_user_id", ())):
+            raise DirectConflictError  # JSON: the first records had none
         count = len(lines)
         attributes = [(name, kept[name]) for name in ATTRIBUTES if name in kept]
         return copy_text(

@@ -249,7 +249,7 @@ class ObjectTable(Table):
     def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
         taken = [key for key, name in self._keys.items() if not name or name in self.matched.known]
         renamed = [(key, name) for key, name in self._keys.items() if name and name != key and key not in taken]
-        rests = list(map(dict, self.keep(self.block.objects)))
+        rests = self.keep(self.block.objects)
         for key in taken:
             for rest in rests:
                 rest.pop(key, None)
@@ -263,10 +263,11 @@ class ObjectTable(Table):
                     rest[name] = orjson.Fragment(value) if value and is_json else value
         if blank_is_null:
             rests = [{key: None if _is_blank(value) else value for key, value in rest.items()} for rest in rests]
-        else:
+        elif self.block.has_blanks:
             rests = [_without_blanks(rest) if _has_blanks(rest) else rest for rest in rests]
         # JSON has no line breaks of its own: all are decoded at once.
-        return copy_json(b"\n".join(map(encode, rests)).decode().split("\n")) if rests else []
+        written = map(encode if self.block.has_numbers or extra else orjson.dumps, rests)
+        return copy_json(b"\n".join(written).decode().split("\n")) if rests else []
 
     def cells(self, place: int) -> list[str] | None:
         record = self.block.objects[place]
