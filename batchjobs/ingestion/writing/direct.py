@@ -52,7 +52,7 @@ CHANGE = """
 """
 KNOWN = "SELECT email, id::text FROM audience_profile WHERE database_id = %s AND email = ANY(%s)"
 RESERVE = "SELECT string_agg(nextval('audience_profile_id_seq')::text, ',') FROM generate_series(1, %s)"
-CACHED_MAX = 400_000  # addresses: about 60 MB
+CACHED_MAX = 300_000  # addresses: about 60 MB
 CHUNKS_IN_FLIGHT = 4
 
 
