@@ -19,7 +19,8 @@ settings are in [deploy.md](deploy.md).
 ## Removed when its time is over
 
 An hourly look makes a job of kind `expiry` for each account in which something is due. Bytes go first and records
-after, so nothing is called removed that is still there.
+after, so nothing is called removed that is still there. Uploads that no job took go by themselves, bytes and record,
+48 hours after their last byte (`UPLOAD_KEPT_HOURS`).
 
 | what | from | kept | removed | stays |
 |---|---|---|---|---|
