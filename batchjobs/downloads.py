@@ -154,8 +154,10 @@ def _rejected_array(job: BatchJob) -> Iterator[bytes]:
 
 def _with_errors(entry: dict[str, Any]) -> dict[str, Any]:
     try:
-        record, _errors = decode(entry["raw"])
+        record, errors = decode(entry["raw"])
     except RecordError:
+        record, errors = {}, []
+    if errors or not record:  # no record, or one that cannot be told as it stands
         record = {"_raw": readable(entry["raw"])}
     return {**record, **dict(zip(ERROR_COLUMNS, _why(entry), strict=True))}
 

@@ -128,6 +128,11 @@ FAILURES: dict[str, Failure] = {
         _("Pack the file again without one. Nothing was changed."),
         _("Protected zip"),
     ),
+    "ZIP_METHOD_UNKNOWN": Failure(
+        _("The zip archive is packed in an unusual way"),
+        _("Its method is {method}. Pack the file again the usual way (deflate). Nothing was changed."),
+        _("Unusual zip"),
+    ),
     "ARCHIVE_DAMAGED": Failure(
         _("The archive is damaged"),
         _("It can be unpacked up to line {line}. {reason} Nothing was changed: pack the file again and upload that."),

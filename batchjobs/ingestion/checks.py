@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
+from unicodedata import category
 from zoneinfo import ZoneInfo
 
 from django.core.validators import EmailValidator
@@ -26,6 +27,8 @@ def email(value: str) -> str:
     # Django's own rules, without its exception: each would keep a whole block of rows alive until the next
     # garbage collection.
     user, at, domain = value.rpartition("@")
+    if not user.isascii():  # RFC 6531: letters of any script, as in stanisław.wójcik@wp.pl
+        user = "".join(letter if letter.isascii() or category(letter)[0] not in "LMN" else "a" for letter in user)
     if not at or len(value) > EMAIL_MAX or not _django.user_regex.match(user):
         return ""
     return value if _django.validate_domain_part(domain) else ""

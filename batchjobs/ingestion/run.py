@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from audience.models import Database
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion import checks
 from batchjobs.ingestion.formats import (
+    HEADER_KEYS,
     OBJECT_FORMATS,
     Reader,
     layout_find,
@@ -81,17 +82,33 @@ def import_run(job: BatchJob, lease: Lease) -> None:
     with _stored(job) as stored:
         if "lines" not in job.reader_state:
             _refuse_duplicate(job, lease, stored)
-        opened = content_open(stored, job.file.name)
+        opened = content_open(stored, job.file.name, lease.check)
         if "format" not in job.reader_state:
             size, lines = content_measure(opened, job.file.size, lease.check)
             job.reader_state = {"lines": lines, "size": size}
-            _prepare(job, lease, opened)
+            _prepare(job, lease, replace(opened, content=_Attended(opened.content, lease)))
+        content = _Attended(opened.content, lease)
         if job.options.get("max_invalid_percent") is not None and not job.dry_run:
-            _refuse_share(job, lease, opened.content)
-        _load(job, lease, opened.content)
+            _refuse_share(job, lease, content)
+        _load(job, lease, content)
     if job.reader_state.get("refused"):
         raise FileFailureError("INVALID_TOO_MANY", **job.reader_state["refused"])
     _judge(job)
+
+
+@dataclass(slots=True)
+class _Attended:
+    """A content whose reading keeps the lease: a line or JSON element of gigabytes is passed over in one go."""
+
+    content: Content
+    lease: Lease
+
+    def read(self, size: int, /) -> bytes:
+        self.lease.check()
+        return self.content.read(size)
+
+    def seek(self, offset: int, /) -> int:
+        return self.content.seek(offset)
 
 
 @contextmanager
@@ -141,6 +158,9 @@ def _prepare(job: BatchJob, lease: Lease, opened: Opened) -> None:
         if first is not None:
             checker.new_chunk()
             _ask_for_the_order_of_dates(job, checker, first)
+        if not found.has_header:
+            ours = set(checker.matched.names.values())
+            layout.header = [key for at, key in enumerate(layout.header) if at < HEADER_KEYS or key in ours]
     except FileFailureError as failure:
         # a missing column, or a question, stops the file here
         failure.params["preview"] = preview

@@ -64,6 +64,19 @@ class TextForm:
         """The error handler that keeps undecodable bytes, so that the row can be named and shown."""
         return "surrogatepass" if self.encoding.startswith("utf-16") else "surrogateescape"
 
+    def decode(self, data: bytes) -> tuple[str, bool]:
+        """The text, and whether some of it is not in the encoding: that is kept as lone surrogates."""
+        try:
+            return data.decode(self.encoding), False
+        except UnicodeDecodeError:
+            half = len(data) % 2 if self.encoding.startswith("utf-16") else 0  # a unit that was cut off
+            text = data[: len(data) - half].decode(self.encoding, self.lenient)
+            return text + "".join(chr(0xDC00 + byte) for byte in data[len(data) - half :]), True
+
+    def encode(self, text: str) -> bytes:
+        """The bytes that `decode` made `text` of."""
+        return text.encode(self.encoding, self.lenient)
+
 
 def text_form(head: bytes, declared: str = "") -> TextForm:
     """The form of a file that begins with `head`.
@@ -80,10 +93,15 @@ def text_form(head: bytes, declared: str = "") -> TextForm:
         controls = sum(head.count(bytes((byte,))) for byte in range(32) if byte not in _TEXT_CONTROLS)
         if controls * 20 > len(head):
             raise FileFailureError("BINARY_FILE", kind="data that is not text")
-    newline = "\n" if "\n".encode(encoding) in head else "\r"
+    newline = _newline(TextForm(encoding, 0, b"").decode(head[bom:])[0])
     if len(head) == bom:
         raise FileFailureError("FILE_EMPTY")
     return TextForm(encoding, bom, newline.encode(encoding))
+
+
+def _newline(text: str) -> str:
+    """What lines end in: \\n also stands for \\r\\n, and a few of them in cells do not count."""
+    return "\r" if text.count("\r") - text.count("\r\n") > text.count("\n") else "\n"
 
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))

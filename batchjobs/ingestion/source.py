@@ -6,8 +6,10 @@ nothing. Unpacking is bounded: a file that grows beyond all measure is a named f
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -21,6 +23,7 @@ from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.sniff import kind_of
 
 BLOCK = 512 * 1024
+REWOUND_BYTES = 4 * 1024 * 1024  # more than a reader reads ahead: a block and a record
 RATIO_COUNTS_FROM = 64 * 1024 * 1024  # unpacked bytes: below, any ratio is harmless
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -40,8 +43,11 @@ class Opened:
     packed: bool
 
 
-def content_open(stored: BinaryIO, name: str) -> Opened:
-    """The content of a file called `name`. Raises FileFailureError if it is not what its name says."""
+def content_open(stored: BinaryIO, name: str, alive: Callable[[], None] = lambda: None) -> Opened:
+    """The content of a file called `name`. `alive` is called while it is unpacked up to where reading goes on.
+
+    Raises FileFailureError if it is not what its name says.
+    """
     lowered = name.lower()
     head = stored.read(512)
     stored.seek(0)
@@ -50,12 +56,12 @@ def content_open(stored: BinaryIO, name: str) -> Opened:
             raise FileFailureError("FILE_EMPTY")
         if not head.startswith(GZIP_MAGIC):
             raise FileFailureError("GZIP_MISNAMED", kind=kind_of(head) or "plain text")
-        return Opened(GzipContent(stored), name[:-3], packed=True)
+        return Opened(Rewound(GzipContent(stored), alive), name[:-3], packed=True)
     if lowered.endswith(".zip"):
         if not head:
             raise FileFailureError("FILE_EMPTY")
         member, info = _only_member(stored, head)
-        return Opened(member, PurePath(info.filename).name, packed=True)
+        return Opened(Rewound(member, alive), PurePath(info.filename).name, packed=True)
     return Opened(stored, name, packed=False)
 
 
@@ -94,34 +100,91 @@ def _refuse_bomb(size: int, stored_size: int) -> None:
 
 _DAMAGED = "What is unpacked does not fit the checksum in the archive."
 _CUT = "The archive ends in the middle."
+_INDEX = "Its list of files is wrong."
 _TRAILING = "Something that is not gzip stands behind the end of the archive."
 
 
 _UNPACKING_ERRORS: tuple[Any, ...] = (IsalError, zlib.error)  # the package's types say it is an instance
+# What the standard library raises for a zip whose list of files is damaged, places before its beginning included.
+_NOT_A_ZIP = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, struct.error)
+
+
+class Forward(Protocol):
+    """Bytes that come one after the other: `restart` begins again."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def restart(self) -> None: ...
+
+
+class Rewound:
+    """A content of bytes that only come forward. What came last is kept: each chunk goes back by a block or so, to where
+    its first record begins. Further back means to begin again.
+    """
+
+    def __init__(self, source: Forward, alive: Callable[[], None]) -> None:
+        self._source = source
+        self._alive = alive
+        self._recent: deque[bytes] = deque()
+        self._kept = 0  # bytes of `_recent`
+        self._back = 0  # how far behind its end reading goes on
+        self._at = 0
+
+    def seek(self, offset: int, /) -> int:
+        if offset < self._at - (self._kept - self._back):
+            self._source.restart()
+            self._recent.clear()
+            self._kept = self._back = self._at = 0
+        elif offset < self._at:
+            self._back += self._at - offset
+            self._at = offset
+        while self._at < offset and self.read(min(BLOCK, offset - self._at)):
+            self._alive()
+        return self._at
+
+    def read(self, size: int, /) -> bytes:
+        data = self._again(size) if self._back else b""
+        if len(data) < size and not self._back and (fresh := self._source.read(size - len(data))):
+            self._recent.append(fresh)
+            self._kept += len(fresh)
+            while self._kept - len(self._recent[0]) >= REWOUND_BYTES:
+                self._kept -= len(self._recent.popleft())
+            data += fresh
+        self._at += len(data)
+        return data
+
+    def _again(self, size: int) -> bytes:
+        """Up to `size` of the bytes that are kept, from where reading goes on."""
+        pieces: list[bytes] = []
+        skip = self._kept - self._back
+        for block in self._recent:
+            if skip >= len(block):
+                skip -= len(block)
+                continue
+            piece = block[skip : skip + size]
+            skip = 0
+            pieces.append(piece)
+            size -= len(piece)
+            self._back -= len(piece)
+            if not size:
+                break
+        return b"".join(pieces)
 
 
 class GzipContent:
-    """Unpacks gzip with one member or several. Going back starts again from the beginning."""
+    """Unpacks gzip with one member or several."""
 
     def __init__(self, stored: BinaryIO) -> None:
         self._stored = stored
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
         self._stored.seek(0)
-        self._at = 0
         self._input = b""
         self._member = isal_zlib.decompressobj(wbits=31)
         self._members = 0
         self._fresh = True  # the member has not begun
         self._ended = False
-
-    def seek(self, offset: int, /) -> int:
-        if offset < self._at:
-            self._restart()
-        while self._at < offset and self.read(min(BLOCK, offset - self._at)):
-            pass
-        return self._at
 
     def read(self, size: int, /) -> bytes:
         """Raises FileFailureError ARCHIVE_DAMAGED: what was read before may be wrong too if its checksum is."""
@@ -131,9 +194,7 @@ class GzipContent:
             piece = self._step(missing)
             pieces.append(piece)
             missing -= len(piece)
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._at += len(data)
-        return data
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _step(self, limit: int) -> bytes:
         """At most `limit` unpacked bytes; may be none although more follow."""
@@ -172,12 +233,12 @@ class GzipContent:
         return True
 
 
-def _only_member(stored: BinaryIO, head: bytes) -> tuple[Content, zipfile.ZipInfo]:
+def _only_member(stored: BinaryIO, head: bytes) -> tuple[Forward, zipfile.ZipInfo]:
     if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         raise FileFailureError("ZIP_MISNAMED", kind=kind_of(head) or "plain text")
     try:
         archive = zipfile.ZipFile(stored)
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except _NOT_A_ZIP as error:
         raise FileFailureError("ARCHIVE_DAMAGED", line="1", reason=_CUT) from error
     files = [info for info in archive.infolist() if not _is_beside_the_point(info)]
     if len(files) != 1:
@@ -186,10 +247,14 @@ def _only_member(stored: BinaryIO, head: bytes) -> tuple[Content, zipfile.ZipInf
     info = files[0]
     if info.flag_bits & 0x1:
         raise FileFailureError("ZIP_ENCRYPTED")
+    # Others cannot be unpacked within bounds: a few bytes of bzip2 may be gigabytes at once.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        name = zipfile.compressor_names.get(info.compress_type, str(info.compress_type))  # type: ignore[attr-defined]
+        raise FileFailureError("ZIP_METHOD_UNKNOWN", method=name)
     try:
         member = archive.open(info)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise FileFailureError("ARCHIVE_DAMAGED", line="1", reason=_DAMAGED) from error
+    except _NOT_A_ZIP as error:
+        raise FileFailureError("ARCHIVE_DAMAGED", line="1", reason=_INDEX) from error
     return _ZipContent(member), info
 
 
@@ -212,5 +277,5 @@ class _ZipContent:
             size -= len(piece)
         return b"".join(pieces)
 
-    def seek(self, offset: int, /) -> int:
-        return self._member.seek(offset)
+    def restart(self) -> None:
+        self._member.seek(0)

@@ -6,6 +6,7 @@ layout (a dataclass, stored with the job) and a reader, which gives out blocks o
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
@@ -13,7 +14,8 @@ from typing import Any, Protocol
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.formats import delimited, email_list, json_array, ndjson
-from batchjobs.ingestion.formats.lines import read_head
+from batchjobs.ingestion.formats.json_records import NAME_MAX
+from batchjobs.ingestion.formats.lines import is_text, read_head
 from batchjobs.ingestion.rows import CellBlock, ObjectBlock
 from batchjobs.ingestion.source import Content, Opened
 
@@ -57,7 +59,7 @@ FORMATS: dict[str, Format] = {
 }
 EXTENSIONS = tuple(extension for entry in FORMATS.values() for extension in entry.extensions)
 OBJECT_FORMATS = ("json", "ndjson")  # each record has names of its own
-HEADER_KEYS = 40  # of their first records, for people
+HEADER_KEYS = 40  # of their first records, for people, and those that fill columns of ours
 # Ends of file names that are taken in: each kind, each packed, and an archive with one file.
 ACCEPTED = (*EXTENSIONS, *(f"{extension}.gz" for extension in EXTENSIONS), ".zip")
 
@@ -87,7 +89,7 @@ def _json_kind(text: str, found: str) -> str:
     if stripped.startswith("["):
         return "json"
     if found == "json" and stripped.startswith("{"):
-        lines = [line for line in stripped.splitlines() if line.strip()][:2]
+        lines = [line for line in io.StringIO(stripped, newline=None) if line.strip()][:2]
         if len(lines) == 2 and all(line.startswith("{") and line.rstrip().endswith("}") for line in lines):
             return "ndjson"
     return found
@@ -117,7 +119,8 @@ def layout_find(opened: Opened, options: dict[str, Any], record_max: int) -> Fou
     reader.seek(layout.data_offset, layout.data_line)
     first = next(iter(reader.blocks()), None)
     if isinstance(first, ObjectBlock):
-        layout.header = list(dict.fromkeys(key for record in first.objects for key in record))[:HEADER_KEYS]
+        keys = dict.fromkeys(key for record in first.objects for key in record)
+        layout.header = [key for key in keys if len(key) <= NAME_MAX and is_text(key)]
     return Found(key, layout, first)
 
 

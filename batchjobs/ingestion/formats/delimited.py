@@ -16,12 +16,13 @@ from itertools import compress, repeat
 from typing import Any
 
 from batchjobs.failures import FileFailureError
-from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line
+from batchjobs.ingestion.formats.lines import is_text, last_newline, read_head, skip_line, too_long
 from batchjobs.ingestion.rows import CellBlock, Rejected, RowError
 from batchjobs.ingestion.sniff import SPACES, TextForm, delimiter_of
 from batchjobs.ingestion.source import BLOCK, Content
 
 RUNAWAYS_MAX = 100
+NAME_MAX = 255  # characters of a column's name
 
 
 @dataclass(slots=True)
@@ -51,17 +52,17 @@ def layout_of(content: Content, *, extension: str, options: dict[str, Any], reco
     if blank == len(physical):
         raise FileFailureError("FILE_EMPTY")
     delimiter = delimiter_of(physical[blank:], extension, str(options.get("delimiter") or ""))
-    if "\x00" in physical[blank]:
-        raise FileFailureError("HEADER_UNREADABLE", reason="It contains NUL characters.")
-    header, used = _header(physical, blank, delimiter, record_max)
     if given := options.get("header"):
         header, used = [str(name) for name in given], blank
+    else:
+        header, used = _header(physical, blank, delimiter, record_max)
+        _check_names(header)
     return DelimitedLayout(
         encoding=form.encoding,
         newline=form.newline.decode(form.encoding),
         delimiter=delimiter,
         header=[name.strip() for name in header],
-        data_offset=form.bom + len("".join(physical[:used]).encode(form.encoding, form.lenient)),
+        data_offset=form.bom + len(form.encode("".join(physical[:used]))),
         data_line=used + 1,
     )
 
@@ -76,6 +77,16 @@ def _header(physical: list[str], blank: int, delimiter: str, record_max: int) ->
         return next(reader), blank + reader.line_num
     except csv.Error as error:
         raise FileFailureError("HEADER_UNREADABLE", reason="A quote in it is not closed properly.") from error
+
+
+def _check_names(header: list[str]) -> None:
+    """A name stands in every row that is stored: one of a megabyte would be a bomb."""
+    if any("\x00" in name for name in header):
+        raise FileFailureError("HEADER_UNREADABLE", reason="It contains NUL characters.")
+    if not all(map(is_text, header)):
+        raise FileFailureError("ENCODING_UNKNOWN")
+    if max(map(len, header), default=0) > NAME_MAX:
+        raise FileFailureError("HEADER_UNREADABLE", reason=f"A name in it is longer than {NAME_MAX} characters.")
 
 
 @dataclass(slots=True)
@@ -145,13 +156,14 @@ class DelimitedReader:
             if not data:
                 return
             cut = len(data) if final else last_newline(data, form, max(0, len(self._carry) - 2))
-            if not cut:
-                if len(data) > self.record_max:
-                    yield self._too_long(data)
-                else:
-                    self._carry = data
+            if not cut and len(data) <= self.record_max + len(form.newline):  # it may end in \r
+                self._carry = data
                 continue
-            block, used = self._split(data[:cut], final)
+            cut = cut or last_newline(data, form)  # a record that goes on gives up its first line
+            if not cut:
+                yield self._too_long(data)
+                continue
+            block, used = self._split(data[:cut], final, over=len(data) > self.record_max)
             self._carry = data[used:]
             self.offset += used
             self.line = block.end_line
@@ -167,18 +179,14 @@ class DelimitedReader:
         self.line += 1
         return CellBlock([], str, [rejected], self.offset, self.line, [[] for _ in range(self._width)], dirty=False)
 
-    def _split(self, data: bytes, final: bool) -> tuple[CellBlock, int]:
+    def _split(self, data: bytes, final: bool, *, over: bool) -> tuple[CellBlock, int]:
         """Splits whole lines into records. What the last, unfinished record holds is left for the next block."""
         form = self.layout.form
-        try:
-            text = data.decode(form.encoding)
-            dirty = "\x00" in text or (form.encoding.startswith("utf-16") and _has_surrogates(text))
-        except UnicodeDecodeError:
-            text = data.decode(form.encoding, form.lenient)
-            dirty = True
+        text, dirty = form.decode(data)
+        dirty = dirty or "\x00" in text
         lines = _lines_of(text, self.line)
         into = _Filling([], [], {}, [])
-        used = self._records(lines, into, final=final, over=len(data) > self.record_max)
+        used = self._records(lines, into, final=final, over=over)
         first, ends = self.line, into.ends
         numbers = into.lines
 
@@ -191,15 +199,18 @@ class DelimitedReader:
         if used == len(lines.bodies):
             return block, len(data)
         rest = lines.rest(used, ended=text[-1] in "\r\n")
-        return block, len(data) - len(rest.encode(form.encoding, form.lenient if dirty else "strict"))
+        return block, len(data) - len(form.encode(rest))
 
     def _records(self, lines: _Lines, into: _Filling, *, final: bool, over: bool) -> int:
         """Fills the block; returns how many lines were used."""
         bodies = lines.bodies
         count = len(bodies)
+        long = self._too_long_of(lines) if over else set()
         if self.layout.delimiter == SPACES:
-            self._spaced(lines, into)
+            self._spaced(lines, into, long)
             return count
+        if long:
+            return self._past_long_lines(lines, into, long, final=final)
         quoted = [at for at, line in enumerate(bodies) if '"' in line]
         at = 0
         if len(quoted) * 20 < count:
@@ -218,6 +229,23 @@ class DelimitedReader:
             if unfinished:
                 return at
         return count
+
+    def _too_long_of(self, lines: _Lines) -> set[int]:
+        """The places of lines that are longer than a record may be."""
+        form, limit = self.layout.form, self.record_max
+        return {at for at, line in enumerate(lines.bodies) if len(line) * 4 > limit < len(form.encode(line))}
+
+    def _past_long_lines(self, lines: _Lines, into: _Filling, long: set[int], *, final: bool) -> int:
+        at, count = 0, len(lines.bodies)
+        while at < count:
+            if at in long:
+                into.rejected.append(too_long(lines.first + at, lines.bodies[at]))
+                at += 1
+                continue
+            at, unfinished = self._strict(lines, at, into, final=final, over=True, one=True)
+            if unfinished:
+                break
+        return at
 
     def _plain(self, lines: _Lines, at: int, end: int, into: _Filling) -> None:
         """Lines without a quote."""
@@ -240,10 +268,12 @@ class DelimitedReader:
             into.cells.extend(delimiter.join(run).split(delimiter))
             into.lines.extend(numbers)
 
-    def _spaced(self, lines: _Lines, into: _Filling) -> None:
+    def _spaced(self, lines: _Lines, into: _Filling, long: set[int]) -> None:
         """Columns with any number of blanks between them, as in reports of fixed width."""
         for number, line in enumerate(lines.bodies, lines.first):
-            if cells := line.split():
+            if number - lines.first in long:
+                into.rejected.append(too_long(number, line))
+            elif cells := line.split():
                 self._row(cells, number, number + 1, lines, into)
 
     def _row(self, row: list[str], line: int, end: int, lines: _Lines, into: _Filling) -> None:
@@ -272,6 +302,8 @@ class DelimitedReader:
         end = 0
         try:
             for row in reader:
+                if over and self._is_over(lines, at + end, at + reader.line_num):
+                    raise csv.Error("over the limit of a record")
                 if row:
                     self._row(row, first + at + end, first + at + reader.line_num, lines, into)
                 end = reader.line_num
@@ -289,6 +321,12 @@ class DelimitedReader:
             number = first + start
             into.rejected.append(Rejected(number, [RowError("", code)], lines.text(number, number + 1), None))
             return start + 1, False
+
+    def _is_over(self, lines: _Lines, at: int, end: int) -> bool:
+        """Whether a record of several lines is longer than a record may be."""
+        if end - at < 2:
+            return False
+        return len(self.layout.form.encode(lines.text(lines.first + at, lines.first + end))) > self.record_max
 
     def _line_by_line(self, lines: _Lines, at: int, end: int, into: _Filling) -> None:
         for number, line in enumerate(lines.bodies[at:end], lines.first + at):
@@ -315,11 +353,3 @@ def _lines_of(text: str, first: int) -> _Lines:
             return _Lines(bodies, ending, None, first)
     whole = list(io.StringIO(text, newline=""))
     return _Lines([line.rstrip("\r\n") for line in whole], "", whole, first)
-
-
-def _has_surrogates(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchjobs.ingestion import checks
-from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line
+from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line, too_long
 from batchjobs.ingestion.rows import CellBlock
 from batchjobs.ingestion.sniff import TextForm
 from batchjobs.ingestion.source import BLOCK, Content
@@ -33,7 +33,7 @@ class EmailListLayout:
 
 def is_email_list(text: str) -> bool:
     """Whether a text begins with a line that is an address, or the hash of one, and nothing else."""
-    first = next((line.strip(_AROUND) for line in io.StringIO(text) if line.strip()), "")
+    first = next((line.strip(_AROUND) for line in io.StringIO(text, newline=None) if line.strip()), "")
     return bool(checks.email(first.lower()) or _DIGEST(first))
 
 
@@ -66,7 +66,7 @@ class EmailListReader:
             if not data:
                 return
             cut = last_newline(data, form, max(0, len(self._carry) - 2)) if fresh else len(data)
-            if not cut and len(data) > self.record_max:
+            if not cut and len(data) > self.record_max + len(form.newline):  # it may end in \r
                 passed, self._carry, rejected = skip_line(self.content, data, form, self.line)
                 self.offset += passed
                 self.line += 1
@@ -81,22 +81,19 @@ class EmailListReader:
 
     def _split(self, data: bytes) -> CellBlock:
         form = self.layout.form
-        try:
-            text = data.decode(form.encoding)
-            dirty = "\x00" in text
-        except UnicodeDecodeError:
-            text = data.decode(form.encoding, form.lenient)
-            dirty = True
+        text, dirty = form.decode(data)
         lines = list(io.StringIO(text, newline=""))
         first = self.line
         self.line += len(lines)
-        cells, numbers = [], []
+        cells, numbers, rejected = [], [], []
         for number, line in enumerate(lines, first):
-            if cell := line.strip(_AROUND):
+            if len(line) * 4 > self.record_max < len(form.encode(line.rstrip("\r\n"))):
+                rejected.append(too_long(number, line))
+            elif cell := line.strip(_AROUND):
                 cells.append(cell)
                 numbers.append(number)
 
         def raw(place: int) -> str:
             return lines[numbers[place] - first].rstrip("\r\n")
 
-        return CellBlock(numbers, raw, [], self.offset, self.line, [cells], dirty)
+        return CellBlock(numbers, raw, rejected, self.offset, self.line, [cells], dirty or "\x00" in text)

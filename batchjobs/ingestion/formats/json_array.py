@@ -12,21 +12,25 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from batchjobs.failures import FileFailureError
-from batchjobs.ingestion.formats.json_records import DECODER, RecordError, judged, too_deep
+from batchjobs.ingestion.formats.json_records import DECODER, STRING, RecordError, judged, too_deep
 from batchjobs.ingestion.formats.lines import read_head
+from batchjobs.ingestion.rejects import readable, shown
 from batchjobs.ingestion.rows import ObjectBlock, Rejected, RowError
 from batchjobs.ingestion.sniff import TextForm
 from batchjobs.ingestion.source import BLOCK, Content
 
 RAW_KEPT = 2_000
 LISTS_NAMED = 12
+LISTS_MAX = 10_000
 PATH_MAX = 4  # names on the way to an array
+DEPTH_MAX = 10_000  # where looking for arrays ends
 _SPACE = re.compile(r"[ \t\n\r]*")
 # Strings, brackets and marks, and runs of anything else.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\],:]|[^ \t\n\r"{}\[\],:]+', re.DOTALL)
+_TOKEN = re.compile(STRING + r'|[{}\[\],:]|[^ \t\n\r"{}\[\],:]+', re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -61,9 +65,10 @@ def layout_of(content: Content, *, extension: str, options: dict[str, Any], reco
         if wanted:
             raise FileFailureError("LIST_NOT_FOUND", name=wanted, found="none")
         return single
-    found = list(_arrays(content, form, wanted))
+    found = list(islice(_arrays(content, form, wanted, record_max), LISTS_MAX))
     chosen = [array for array in found if array.name == wanted] if wanted else found
-    listed = ", ".join(array.name for array in found[:LISTS_NAMED]) + ("…" if len(found) > LISTS_NAMED else "")
+    more = f" and {len(found) - LISTS_NAMED} more" if len(found) > LISTS_NAMED else ""
+    listed = ", ".join(shown(array.name) for array in found[:LISTS_NAMED]) + more
     if wanted and not chosen:
         raise FileFailureError("LIST_NOT_FOUND", name=wanted, found=listed or "none")
     if len(chosen) > 1:
@@ -80,14 +85,14 @@ class _Array:
     line: int
 
 
-def _arrays(content: Content, form: TextForm, wanted: str) -> Iterator[_Array]:
+def _arrays(content: Content, form: TextForm, wanted: str, record_max: int) -> Iterator[_Array]:
     """The arrays of objects that the top object holds, at most PATH_MAX names deep; up to the `wanted` one."""
     text = _Text(content, form, form.bom, 1)
     path: list[str] = []  # the key of each open object but the outermost, or "[" for an array
     key = name = ""
     opened: _Array | None = None
-    for mark, end in text.tokens():
-        if opened is not None and mark == "{":
+    for mark, end in text.tokens(record_max):
+        if opened is not None and (mark == "{" or opened.name == wanted):
             yield opened
             if opened.name == wanted:
                 return
@@ -100,6 +105,8 @@ def _arrays(content: Content, form: TextForm, wanted: str) -> Iterator[_Array]:
                     opened = _Array(name, *text.place(end))
                 path.append("[" if mark == "[" else key)
                 key = ""
+                if len(path) > DEPTH_MAX:
+                    return
             case "}" | "]":
                 if path:
                     path.pop()
@@ -113,9 +120,9 @@ def _arrays(content: Content, form: TextForm, wanted: str) -> Iterator[_Array]:
 
 def _plain(token: str) -> str:
     try:
-        return str(DECODER.decode(token))
+        return readable(str(DECODER.decode(token)))
     except ValueError:
-        return token.strip('"')
+        return readable(token.strip('"'))
 
 
 @dataclass(slots=True)
@@ -139,22 +146,29 @@ class _Text:
         assert self._decoder is not None  # noqa: S101  __post_init__
         data = self.content.read(BLOCK)
         self.ended = not data
-        self.buffer += self._decoder.decode(data, self.ended)
+        if self.ended:  # the decoder may still hold a part of a character
+            self.buffer += self.form.decode(self._decoder.getstate()[0])[0]
+            self._decoder.reset()
+        else:
+            self.buffer += self._decoder.decode(data)
 
     def drop(self, upto: int) -> None:
         """Moves the window's beginning on."""
         passed = self.buffer[:upto]
-        self.offset += len(passed.encode(self.form.encoding, self.form.lenient))
+        self.offset += len(self.form.encode(passed))
         self.line += passed.count("\n")
         self.buffer = self.buffer[upto:]
 
     def place(self, at: int) -> tuple[int, int]:
         """Offset and line of a place in the window."""
         passed = self.buffer[:at]
-        return self.offset + len(passed.encode(self.form.encoding, self.form.lenient)), self.line + passed.count("\n")
+        return self.offset + len(self.form.encode(passed)), self.line + passed.count("\n")
 
-    def tokens(self) -> Iterator[tuple[str, int]]:
-        """Strings, brackets, commas, colons and other runs, with where each ends in the window."""
+    def tokens(self, size_max: int) -> Iterator[tuple[str, int]]:
+        """Strings, brackets, commas, colons and other runs, with where each ends in the window.
+
+        Of a string that is longer than `size_max` only the end is given out.
+        """
         while not self.ended:
             self.fill()
             at = 0
@@ -164,15 +178,28 @@ class _Text:
                 at = match.end()
                 yield match[0], at
             self.drop(at)
+            if len(self.buffer) > size_max:
+                self._shorten()
+
+    def _shorten(self) -> None:
+        """Of a string or another run that is longer than anything that matters only the end counts."""
+        inside = self.buffer.lstrip(" \t\n\r").startswith('"')
+        escaped = (len(self.buffer) - len(self.buffer.rstrip("\\"))) % 2
+        self.drop(len(self.buffer) - escaped)
+        if inside:
+            self.buffer = '"' + self.buffer
+            self.offset -= len(self.form.encode('"'))
 
 
 _MORE = "more of the text is needed"
 _CUT = "It ends in the middle."
 _NO_COMMA = "There is no comma between two entries of the list."
 _NO_VALUE = "There is a comma and no entry behind it."
+_BLANKS = "Nothing but blanks follows, more than a record may be long."
 _BEHIND = "Something stands behind its end."
-_SPECIAL_OUTSIDE = re.compile(r'["{}\[\],]')
-_SPECIAL_INSIDE = re.compile(r'["\\]')
+_MARK = re.compile(r'"|[\[{]+|[\]},]')
+_TO_QUOTE = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+(")?', re.DOTALL)
+_MARK_OR_STRING = re.compile(STRING + r"|[\[{]+|[\]},]", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -198,8 +225,10 @@ class JsonReader:
         Raises FileFailureError JSON_BROKEN where the array itself is not JSON: elements before that were given out.
         """
         text = self._text
+        stop = _Stop.WINDOW
         while True:
-            text.fill()
+            if stop is _Stop.WINDOW or len(text.buffer) <= self.record_max:
+                text.fill()
             block, used, stop = self._elements(text)
             text.drop(used)
             yield from self._given(block)
@@ -212,6 +241,8 @@ class JsonReader:
                 block = ObjectBlock([], str, [self._pass_over(text)], 0, 0, [], {})
                 self._first = False
                 yield from self._given(block)
+            elif at == _MORE and len(text.buffer) > self.record_max and not text.ended:
+                raise FileFailureError("JSON_BROKEN", line=f"{text.line:,}", reason=_BLANKS)
             elif text.ended or (isinstance(at, str) and at != _MORE):
                 raise FileFailureError(
                     "JSON_BROKEN", line=f"{text.line:,}", reason=_CUT if at == _MORE or isinstance(at, int) else at
@@ -233,8 +264,14 @@ class JsonReader:
             try:
                 value, end = DECODER.raw_decode(buffer, start)
             except (ValueError, RecursionError):
-                return block, used, _Stop.UNREADABLE if self._must_end(text, start) else _Stop.WINDOW
-            if end == len(buffer) and not text.ended:
+                end = _end_of(buffer, start)
+                if end == -1:
+                    return block, used, _Stop.UNREADABLE if self._must_end(text, start) else _Stop.WINDOW
+                line += buffer.count("\n", counted, start)
+                counted, used, self._first = start, end, False
+                block.rejected.append(self._unreadable(line, buffer[start:end], end - start))
+                continue
+            if not text.ended and len(buffer) - end < 3 and not buffer[end:].strip("+-.eE"):  # a number may go on
                 return block, used, _Stop.UNREADABLE if self._must_end(text, start) else _Stop.WINDOW
             line += buffer.count("\n", counted, start)
             counted, used, self._first = start, end, False
@@ -289,34 +326,38 @@ class JsonReader:
         inside = False  # of a string
         while True:
             buffer = text.buffer
-            match = (_SPECIAL_INSIDE if inside else _SPECIAL_OUTSIDE).search(buffer, at)
-            if match is None:
-                kept += buffer[: max(0, self.record_max - len(kept))]
-                size += len(buffer)
-                at = max(0, at - len(buffer))
-                text.drop(len(buffer))
+            match = _TO_QUOTE.match(buffer, at) if inside else _MARK.search(buffer, at)
+            if match is None or (inside and not match[1]):
+                at = match.end() if match else len(buffer)
+                kept += buffer[: min(at, max(0, self.record_max - len(kept)))]
+                size += at
+                text.drop(at)
+                at = 0
                 if text.ended:
                     raise FileFailureError("JSON_BROKEN", line=f"{line:,}", reason=_CUT)
                 text.fill()
                 continue
-            mark, at = match[0], match.end()
+            at = match.end()
             if inside:
-                inside = mark != '"'
-                at += mark == "\\"  # and what it escapes
+                inside = False
                 continue
+            mark = match[0][0]
             inside = mark == '"'
             if depth == 0 and mark in ",]}":
                 at -= 1
                 break
-            depth += (mark in "{[") - (mark in "}]")
+            depth += len(match[0]) if mark in "[{" else -(mark in "}]")
             if depth == 0 and mark in "}]":
                 break
         kept += buffer[: min(at, max(0, self.record_max - len(kept)))]
         size += at
         text.drop(at)
+        return self._unreadable(line, kept, size)
+
+    def _unreadable(self, line: int, text: str, size: int) -> Rejected:
         if size > self.record_max:
-            return _rejection(line, "RECORD_TOO_LARGE", kept[:RAW_KEPT] + "…")
-        return _rejection(line, "JSON_TOO_DEEP" if too_deep(kept) else "JSON_INVALID", kept)
+            return _rejection(line, "RECORD_TOO_LARGE", text[:RAW_KEPT] + "…")
+        return _rejection(line, "JSON_TOO_DEEP" if too_deep(text) else "JSON_INVALID", text)
 
     def _check_behind(self, text: _Text) -> None:
         """Behind the end of a whole file nothing may stand."""
@@ -338,6 +379,23 @@ class JsonReader:
 class _Stop(Enum):
     WINDOW = "the window ends"
     UNREADABLE = "the next element cannot be read"
+
+
+def _end_of(buffer: str, start: int) -> int:
+    """Where an element ends that cannot be read: where its brackets close, or before the next comma; -1 if that is
+    not in the window."""
+    depth = 0
+    for match in _MARK_OR_STRING.finditer(buffer, start):
+        mark = buffer[match.start()]
+        if mark in "[{":
+            depth += match.end() - match.start()
+        elif mark != '"' and depth == 0:
+            return match.start()
+        elif mark in "]}":
+            depth -= 1
+            if depth == 0:
+                return match.end()
+    return -1
 
 
 def _rejection(line: int, code: str, raw: str) -> Rejected:

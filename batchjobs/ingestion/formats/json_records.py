@@ -21,6 +21,7 @@ from batchjobs.ingestion.rows import Rejected, RowError
 DIGITS_EXACT = 15  # as many a float keeps (IEEE 754 double)
 EXPONENT_MAX = 300  # of a number; larger ones are no figures, and PostgreSQL's numeric ends somewhere too
 NUMBER_LENGTH_MAX = 400
+NAME_MAX = 255
 
 
 class Number(str):
@@ -54,12 +55,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _int(text: str) -> int | Number:
-    return int(text) if len(text) <= DIGITS_EXACT else Number(text)
+    return int(text) if len(text) - (text[0] == "-") <= DIGITS_EXACT else Number(text)
 
 
 def _float(text: str) -> float | Number:
     plain = "e" not in text and "E" not in text
-    return float(text) if plain and len(text) <= DIGITS_EXACT else Number(text)
+    return float(text) if plain and len(text) - (text[0] == "-") <= DIGITS_EXACT else Number(text)
 
 
 def _constant(text: str) -> Any:
@@ -69,7 +70,9 @@ def _constant(text: str) -> Any:
 DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant, strict=True
 )
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that does not end goes to the end of the text: looking for its end at each quote would take the square.
+STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'  # possessive: no memory for a way back
+_BRACKETS = re.compile(STRING + r"|[\[\]{}]", re.DOTALL)
 
 
 def too_deep(text: str) -> bool:
@@ -111,11 +114,15 @@ def judged(value: Any) -> tuple[dict[str, Any], list[RowError]]:
         errors.append(RowError("", "KEYS_TOO_MANY"))
     for key, inner in value.items():
         if problem := _unstorable(key) or _unstorable(inner):
-            name = key if not _unstorable(key) else ""
-            errors.append(RowError(name, problem, _shown(inner)))
+            errors.append(RowError(_name(key), problem, _shown(inner)))
     if isinstance(value, _Pairs):
-        errors.insert(0, RowError(value.twice, "KEY_TWICE"))
+        errors.insert(0, RowError(_name(value.twice), "KEY_TWICE"))
     return value, errors
+
+
+def _name(key: str) -> str:
+    """A key as the column of an error: blank if no page could show it."""
+    return key if len(key) <= NAME_MAX and not _unstorable(key) else ""
 
 
 def _shown(value: Any) -> str:
@@ -152,10 +159,10 @@ def _encodable(text: str) -> bool:
     return True
 
 
-# What orjson would read and lose something of, as signs to look for in the bytes: NUL characters, blanks behind a key
+# What orjson would read and lose something of, as signs to look for in the bytes: NUL characters, blanks before a colon
 # (the count of keys below would be wrong), more digits than a float has, an exponent. In texts they only cost time.
 _DIGITS = bytes.maketrans(b"123456789.E", b"0000000000e")
-_SIGNS = (b"\\u0000", b'" :', b'"\t:', b'"\r:')
+_SIGNS = (b"\\u0000", b" :", b"\t:", b"\r:", b"\n:")
 _NUMBER_SIGNS = (b"0" * (DIGITS_EXACT + 1), b"0e")
 
 
@@ -215,18 +222,17 @@ def decode_lines(
 
 def _doubtful(objects: list[Any], lines: Sequence[bytes], joined: bytes) -> list[int]:
     """The places of lines that are read once more, strictly."""
-    risky = is_risky(joined)
+    risky, many = is_risky(joined), settings.COLUMNS_MAX
     flat = b"[" not in joined and joined.count(b"{") == len(lines)
     keys = list(map(bytes.count, lines, repeat(b'":')))
     if flat and not risky:
-        odd = [place for place, value in enumerate(objects) if type(value) is not dict]
-        sizes = list(map(len, objects)) if not odd else [len(v) if type(v) is dict else -1 for v in objects]
-        return sorted({*odd, *(place for place in range(len(lines)) if keys[place] != sizes[place])})
+        sizes = [len(value) if type(value) is dict else -1 for value in objects]
+        return [place for place, size in enumerate(sizes) if keys[place] != size or size > many]
     doubtful = []
     deep = settings.NESTING_MAX
     for place, (value, line, count) in enumerate(zip(objects, lines, keys, strict=True)):
         plain = type(value) is dict and not (risky and is_risky(line))
-        if not plain or line.count(b"{") + line.count(b"[") > deep or count != _keys(value):
+        if not plain or line.count(b"{") + line.count(b"[") > deep or len(value) > many or count != _keys(value):
             doubtful.append(place)
     return doubtful
 
@@ -256,7 +262,9 @@ def encode(value: Any) -> bytes:
     return orjson.dumps(value, _number, orjson.OPT_PASSTHROUGH_SUBCLASS)
 
 
-def _number(value: Any) -> orjson.Fragment:
+def _number(value: Any) -> Any:
     if isinstance(value, Number):
         return orjson.Fragment(str(value))
+    if isinstance(value, _Pairs):
+        return dict(value)
     raise TypeError(type(value).__name__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from batchjobs.failures import FileFailureError
+import codecs
+
+from batchjobs.ingestion.rejects import readable
 from batchjobs.ingestion.rows import Rejected, RowError
 from batchjobs.ingestion.sniff import HEAD_BYTES, TextForm, text_form
 from batchjobs.ingestion.source import BLOCK, Content
@@ -13,31 +15,48 @@ RAW_KEPT = 2_000  # characters kept of a line that is too long to read
 def read_head(content: Content, encoding: str, record_max: int) -> tuple[TextForm, str]:
     """The form of the text, and its beginning: whole lines, as many as a record may be long.
 
-    Raises FileFailureError FILE_EMPTY, BINARY_FILE or, if the first line is not in the encoding, ENCODING_UNKNOWN.
+    Raises FileFailureError FILE_EMPTY or BINARY_FILE. Bytes that are not in the encoding are lone surrogates.
     """
     content.seek(0)
     head = content.read(max(HEAD_BYTES, record_max + 1024))
     form = text_form(head, encoding)
     body = head[form.bom :]
-    cut = len(body)
-    if len(head) >= record_max:  # not the whole file: cut at a line's end
-        cut = last_newline(body, form) or len(body)
+    if len(head) < record_max:  # the whole file
+        return form, form.decode(body)[0]
+    if cut := last_newline(body, form):
+        return form, form.decode(body[:cut])[0]
+    # In the middle of a line, and perhaps of a character.
+    return form, codecs.getincrementaldecoder(form.encoding)(form.lenient).decode(body)
+
+
+def is_text(value: str) -> bool:
+    """Whether the database can hold it: no NUL, and no lone surrogates, which stand for bytes that are no text."""
+    if "\x00" in value:
+        return False
     try:
-        return form, body[:cut].decode(form.encoding)
-    except UnicodeDecodeError as error:
-        first = body.find(form.newline)
-        if first == -1 or error.start <= first:
-            raise FileFailureError("ENCODING_UNKNOWN") from error
-        return form, body[:cut].decode(form.encoding, form.lenient)
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def last_newline(data: bytes, form: TextForm, start: int = 0) -> int:
     """The offset behind the last line end in `data`, or 0."""
     width = len(form.newline)
+    lone = b"\r" in form.newline  # then a \r\n may stand in a cell, and must not be torn apart
     at = data.rfind(form.newline, start)
-    while at != -1 and at % width:  # UTF-16: only whole units
-        at = data.rfind(form.newline, start, at + width - 1)
+    while at != -1 and (at % width or (lone and data[at + width : at + 2 * width] in (b"", _feed(form)))):
+        at = data.rfind(form.newline, start, at + width - 1)  # UTF-16: only whole units
     return at + width if at != -1 else 0
+
+
+def _feed(form: TextForm) -> bytes:
+    return form.newline.replace(b"\r", b"\n")
+
+
+def too_long(line: int, text: str) -> Rejected:
+    """The rejection of a line that is longer than a record may be; its beginning is kept."""
+    return Rejected(line, [RowError("", "RECORD_TOO_LARGE")], readable(text[:RAW_KEPT]) + "…", None)
 
 
 def skip_line(content: Content, data: bytes, form: TextForm, line: int) -> tuple[int, bytes, Rejected]:
@@ -45,10 +64,11 @@ def skip_line(content: Content, data: bytes, form: TextForm, line: int) -> tuple
 
     `data` is what was read of it. Returns how many bytes it has, what was read behind it, and the rejection.
     """
-    kept = data[: RAW_KEPT * 4].decode(form.encoding, "replace")[:RAW_KEPT] + "…"
-    rejected = Rejected(line, [RowError("", "RECORD_TOO_LARGE")], kept.replace("\x00", "�"), None)
+    rejected = too_long(line, form.decode(data[: RAW_KEPT * 4])[0])
     width = len(form.newline)
     passed = len(data)
+    if data.endswith(form.newline) and passed % width == 0:
+        return passed, b"", rejected
     while fresh := content.read(BLOCK):
         shift = passed % width
         aligned = fresh[shift:] if shift else fresh

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchjobs.ingestion.formats.json_records import decode_lines, is_risky
-from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line
-from batchjobs.ingestion.rows import ObjectBlock, Rejected, RowError
+from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line, too_long
+from batchjobs.ingestion.rows import ObjectBlock, Rejected
 from batchjobs.ingestion.sniff import TextForm
 from batchjobs.ingestion.source import BLOCK, Content
 
@@ -60,7 +60,7 @@ class NdjsonReader:
                 return
             cut = len(data) if final else last_newline(data, form, max(0, len(self._carry) - 2))
             if not cut:
-                if len(data) > self.record_max:
+                if len(data) > self.record_max + len(form.newline):  # it may end in \r
                     yield self._too_long(data)
                 else:
                     self._carry = data
@@ -79,9 +79,9 @@ class NdjsonReader:
 
     def _decoded(self, data: bytes) -> ObjectBlock:
         form = self.layout.form
-        newline = b"\n"
+        newline, size = b"\n", len(data)
         if form.encoding != "utf-8":
-            data = data.decode(form.encoding, form.lenient).encode("utf-8", form.lenient)
+            data = form.decode(data)[0].encode("utf-8", "surrogatepass")
         if form.newline.decode(form.encoding) == "\r":
             newline = b"\r"
         lines = data.split(newline)
@@ -90,24 +90,22 @@ class NdjsonReader:
         first = self.line
         self.line += len(lines)
         numbers: list[int] = list(range(first, self.line))
-        too_long: list[Rejected] = []
-        if len(data) > self.record_max:
+        long: list[Rejected] = []
+        if size > self.record_max:
             kept = list(zip(numbers, lines, strict=True))
-            for number, line in kept:
-                if len(line) > self.record_max:
-                    shown = line[:8000].decode("utf-8", "replace")[:2000] + "…"
-                    too_long.append(Rejected(number, [RowError("", "RECORD_TOO_LARGE")], shown, None))
-            kept = [(number, line) for number, line in kept if len(line) <= self.record_max]
+            long = [too_long(number, _text(line)) for number, line in kept if self._size(line) > self.record_max]
+            skipped = {rejected.line for rejected in long}
+            kept = [(number, line) for number, line in kept if number not in skipped]
             numbers, lines = [number for number, _ in kept], [line for _, line in kept]
         objects, places, numbers, errors, rejected = decode_lines(lines, numbers, joined=data)
 
         def raw(place: int) -> str:
-            return lines[places[place]].decode("utf-8", "surrogateescape").rstrip("\r")
+            return _text(lines[places[place]])
 
         return ObjectBlock(
             numbers,
             raw,
-            too_long + rejected,
+            long + rejected,
             self.offset,
             self.line,
             objects,
@@ -115,3 +113,15 @@ class NdjsonReader:
             has_blanks=b'""' in data or b"null" in data,
             has_numbers=is_risky(data),
         )
+
+    def _size(self, line: bytes) -> int:
+        """Bytes of a line in the file."""
+        form = self.layout.form
+        line = line.removesuffix(b"\r")
+        if form.encoding == "utf-8" or len(line) * 2 <= self.record_max:
+            return len(line)
+        return len(form.encode(_text(line)))
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape").rstrip("\r")

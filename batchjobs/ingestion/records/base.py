@@ -92,6 +92,8 @@ class Checker:
             self._require(self.matched)
 
     def _match(self, header: Iterable[str]) -> Matched:
+        if not self.context.has_header:  # the keys of several records: each may spell a column in its own way
+            return match_keys(header, self._values(), self.context.columns)[0]
         return match_columns(header, self._values(), limit=settings.COLUMNS_MAX, chosen=self.context.columns)
 
     def _values(self) -> list[Column]:

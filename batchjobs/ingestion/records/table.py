@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import compress
 from types import NoneType
@@ -241,7 +242,7 @@ class ObjectTable(Table):
         for at, value in enumerate(values):
             text = as_text(value)
             if text is None:
-                self.add(at, name, "VALUE_NOT_TEXT", encode(value).decode()[:TEXT_MAX])
+                self.add(at, name, "VALUE_NOT_TEXT", for_people(value)[:TEXT_MAX])
                 text = ""
             clean.append(text)
         return clean
@@ -289,7 +290,12 @@ def _without_blanks(record: dict[str, Any]) -> dict[str, Any]:
 
 def for_people(value: Any) -> str:
     text = as_text(value)
-    return encode(value).decode() if text is None else text
+    if text is not None:
+        return text
+    try:
+        return encode(value).decode()
+    except TypeError:  # texts in it are no text
+        return json.dumps(value)
 
 
 def _lowered(values: Iterable[str]) -> list[str]:
