@@ -118,7 +118,7 @@ class Forward(Protocol):
 
 
 class Rewound:
-    """A content of bytes that only come forward. What came last is kept: each chunk goes back by a block or so, to where
+    """A content of bytes that only come forward. What came last is kept: each chunk goes back a block or so, to where
     its first record begins. Further back means to begin again.
     """
 
