@@ -136,3 +136,43 @@ def test_many_unclosed_quotes_do_not_cost_the_square():
 def test_nothing_in_it(data):
     with pytest.raises(FileFailureError, match="FILE_EMPTY"):
         read(data)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    cells=st.lists(
+        st.lists(
+            st.text(alphabet="a1", max_size=3)
+            | st.sampled_from(["x" * 50, "é" * 30, "line\nbreak", "\n" * 40, 'say "x"', "", '"'])
+            | st.text(alphabet='a",\n', max_size=50),
+            min_size=2,
+            max_size=2,
+        ),
+        max_size=8,
+    ),
+    raw=st.text(alphabet='a,"\n', max_size=30),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    encoding=st.sampled_from(["utf-8", "utf-16", "cp1252"]),
+    block=st.integers(1, 60),
+    resume=st.booleans(),
+    plain=st.sampled_from([0, 40]),
+)
+def test_long_records_are_refused_alike_wherever_blocks_end(cells, raw, newline, encoding, block, resume, plain):
+    """Whether a record is too long must not hang on what else is in the same block."""
+    rows = [["p", "q"]] * plain + cells + [["p", "q"]] * plain
+    data = (written(rows, newline) + raw).encode(encoding)
+    declared = "" if encoding == "utf-16" else encoding
+    at_once = read(data, record_max=40, encoding=declared)
+    assert read(data, record_max=40, encoding=declared, block=block * 2, resume=resume) == at_once
+
+
+@pytest.mark.parametrize("name", ["x" * 256, '"nothing that is read\n\x00"', '"a\n\xff"'])
+def test_names_of_columns_that_cannot_be_kept(name):
+    with pytest.raises(FileFailureError, match="HEADER_UNREADABLE|ENCODING_UNKNOWN"):
+        read(f"email,{name}\na,b\n".encode("latin-1"))
+
+
+def test_half_a_unit_at_the_end():
+    rows, rejected, _, _ = read("email,note\na,b\n".encode("utf-16") + b"c")
+    assert [row for _, row, _ in rows] == [["a", "b"], [chr(0xDC00 + ord("c"))]]
+    assert not rejected
