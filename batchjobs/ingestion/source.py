@@ -105,6 +105,8 @@ _TRAILING = "Something that is not gzip stands behind the end of the archive."
 
 
 _UNPACKING_ERRORS: tuple[Any, ...] = (IsalError, zlib.error)  # the package's types say it is an instance
+# Of a zip, APPNOTE 4.4.5.
+_METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 98: "ppmd"}
 # What the standard library raises for a zip whose list of files is damaged, places before its beginning included.
 _NOT_A_ZIP = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, struct.error)
 
@@ -249,7 +251,7 @@ def _only_member(stored: BinaryIO, head: bytes) -> tuple[Forward, zipfile.ZipInf
         raise FileFailureError("ZIP_ENCRYPTED")
     # Others cannot be unpacked within bounds: a few bytes of bzip2 may be gigabytes at once.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        name = zipfile.compressor_names.get(info.compress_type, str(info.compress_type))  # type: ignore[attr-defined]
+        name = _METHODS.get(info.compress_type, f"number {info.compress_type}")
         raise FileFailureError("ZIP_METHOD_UNKNOWN", method=name)
     try:
         member = archive.open(info)

@@ -223,7 +223,7 @@ def test_stray_bytes_in_the_first_record(data, name):
 
 
 def test_latin_1_is_asked_for_and_never_guessed():
-    data = "email,name\n".encode() + b"".join(b"p%d@example.com,Jos\xe9\n" % n for n in range(9))
+    data = b"email,name\n" + b"".join(b"p%d@example.com,Jos\xe9\n" % n for n in range(9))
     by = make_actor()
     assert run(data, "a.csv", by=by).failure_code == "ENCODING_UNKNOWN"
     job = run(data, "a.csv", by=by, options={"encoding": "latin-1", "run_anyway": True})

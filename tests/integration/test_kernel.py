@@ -30,6 +30,8 @@ from tests.factories import make_actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = os.environ.get("CHAOS") == "1"
+KINDS = ["events", "events_with_names", "events_ndjson_gz", "events_json"]
+JSON_ROWS = 300_000 if LONG else 100_000
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,20 @@ def events_with_names(tmp_path_factory):
     return write_events(tmp_path_factory.mktemp("events"), 300_000, names=True)
 
 
+@pytest.fixture(scope="session")
+def events_ndjson_gz(tmp_path_factory):
+    """Packed: each start unpacks again up to the checkpoint."""
+    folder = tmp_path_factory.mktemp("events")
+    return chaos.write_as_json(write_events(folder, JSON_ROWS), folder / "events.ndjson.gz")
+
+
+@pytest.fixture(scope="session")
+def events_json(tmp_path_factory):
+    """One array: a checkpoint lies between two of its elements."""
+    folder = tmp_path_factory.mktemp("events")
+    return chaos.write_as_json(write_events(folder, JSON_ROWS), folder / "events.json")
+
+
 @pytest.fixture(autouse=True)
 def as_the_workers(settings):
     settings.JOB_LEASE_SECONDS = chaos.LEASE_SECONDS
@@ -56,7 +72,7 @@ def small_job(by, name="a-1.csv", rows=3):
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("kind", ["events", "events_with_names"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_killed_workers_lose_and_double_nothing(kind, request):
     events = request.getfixturevalue(kind)
     undisturbed = chaos.run_undisturbed(chaos.create(make_actor(), events.dirty))
@@ -81,7 +97,7 @@ def test_killed_workers_lose_and_double_nothing(kind, request):
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("kind", ["events", "events_with_names"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_frozen_worker_commits_nothing_and_nobody_waits(kind, request):
     events = request.getfixturevalue(kind)
     undisturbed = chaos.run_undisturbed(chaos.create(make_actor(), events.dirty))

@@ -168,7 +168,7 @@ def test_long_records_are_refused_alike_wherever_blocks_end(cells, raw, newline,
 
 @pytest.mark.parametrize("name", ["x" * 256, '"nothing that is read\n\x00"', '"a\n\xff"'])
 def test_names_of_columns_that_cannot_be_kept(name):
-    with pytest.raises(FileFailureError, match="HEADER_UNREADABLE|ENCODING_UNKNOWN"):
+    with pytest.raises(FileFailureError, match=r"HEADER_UNREADABLE|ENCODING_UNKNOWN"):
         read(f"email,{name}\na,b\n".encode("latin-1"))
 
 

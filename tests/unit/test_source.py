@@ -55,8 +55,8 @@ def test_any_part_is_that_of_the_whole(members, padding, asked, in_zip, stored):
     opened = content_open(io.BytesIO(data), name)
     assert opened.name == "a.csv"
     assert content_measure(opened, len(data), lambda: None) == (len(whole), whole.count(b"\n"))
-    for offset, size in asked:
-        offset = min(offset, len(whole))
+    for wanted, size in asked:
+        offset = min(wanted, len(whole))
         opened.content.seek(offset)
         assert opened.content.read(size) == whole[offset : offset + size]
 
@@ -73,13 +73,18 @@ def test_a_damaged_archive_never_gives_other_bytes(data):
         packed[at] ^= data.draw(st.integers(1, 255))
     else:
         del packed[at:]
+    told, read = "", b""
     try:
         opened = content_open(io.BytesIO(bytes(packed)), name)
         content_measure(opened, len(packed), lambda: None)
         opened.content.seek(0)
-        assert opened.content.read(1 << 20) == whole
+        read = opened.content.read(1 << 20)
     except FileFailureError as failure:
-        assert failure.code in ("ARCHIVE_DAMAGED", "ZIP_NOT_ONE_FILE", "ZIP_ENCRYPTED", "ZIP_METHOD_UNKNOWN")
+        told = failure.code
+    if told:
+        assert told in ("ARCHIVE_DAMAGED", "ZIP_NOT_ONE_FILE", "ZIP_ENCRYPTED", "ZIP_METHOD_UNKNOWN")
+    else:
+        assert read == whole
 
 
 def test_a_cut_archive_says_how_far_it_got():
