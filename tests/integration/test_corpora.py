@@ -29,6 +29,9 @@ JSON_FILES = sorted((TORTURE / "JSONTestSuite" / "test_parsing").glob("*.json"))
 RUST = TORTURE / "rust-csv" / "examples" / "data"
 MAILCHIMP = ROOT / "fivetran-mailchimp" / "integration_tests" / "seeds"
 
+if os.environ.get("BATCHDESK_CORPORA") and not (len(JSON_FILES) == 318 and RUST.is_dir() and MAILCHIMP.is_dir()):
+    raise FileNotFoundError(f"{ROOT} does not hold the files that these tests read")
+
 pytestmark = [pytest.mark.corpora, pytest.mark.django_db(transaction=True)]
 
 
