@@ -306,3 +306,19 @@ def test_json_may_name_people_by_number_later_on(marketer):
     assert counts(job) == ("done", 9000, 0, 0)
     assert Interaction.objects.count() == 9000
     assert Profile.objects.get(partner_user_id="77").attributes == {"first_name": "Ana"}
+
+
+def test_json_records_may_name_a_column_in_several_ways(marketer):
+    records = [
+        {"email": "a@example.com", "mail": "kept@example.com", "event_name": "open"},
+        {"E-Mail": "b@example.com", "event_name": "open"},
+        {"mail": "c@example.com", "event_name": "open", "size": 2},
+    ]
+    job = run(marketer, "event", "\n".join(map(json.dumps, records)), "e.ndjson")
+    assert counts(job) == ("done", 3, 0, 0)
+    found = Interaction.objects.order_by("row_no").values_list("profile__email", "properties")
+    assert list(found) == [
+        ("a@example.com", {"mail": "kept@example.com"}),
+        ("b@example.com", {}),
+        ("c@example.com", {"size": 2}),
+    ]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion import source
-from batchjobs.ingestion.source import GzipContent, content_measure, content_open
+from batchjobs.ingestion.source import content_measure, content_open
 
 BYTES = st.binary(max_size=4000).map(lambda data: data * 7)
 WHOLE = random.Random(1).randbytes(300_000) + b"x\n" * 50_000
@@ -165,7 +165,7 @@ def test_growth_is_bounded(settings, monkeypatch):
 
 
 def test_reading_on_behind_the_end_gives_nothing():
-    content = GzipContent(io.BytesIO(gzip.compress(b"abc")))
+    content = content_open(io.BytesIO(gzip.compress(b"abc")), "a.gz").content
     assert content.read(10) == b"abc"
     assert content.read(10) == b""
     content.seek(50)

@@ -120,7 +120,7 @@ def match_keys(
     keys: Iterable[str], columns: Iterable[Column], chosen: Mapping[str, str] | None = None
 ) -> tuple[Matched, dict[str, str]]:
     """The same for the keys of JSON objects, each of which has its own: for each key one of our columns, a name to keep
-    it under, or LEAVE_OUT. Two spellings of one column may stand in different objects.
+    it under, or LEAVE_OUT. Several keys may be one column: in each object the first of them that it has.
     """
     columns = list(columns)
     ours = {column.name for column in columns}
@@ -143,9 +143,8 @@ def match_keys(
             found.setdefault(column_name, []).append((rank, key))
     known: dict[str, str] = {}
     for column_name, spellings in found.items():
-        best = min(rank for rank, _ in spellings)
-        for rank, key in spellings:
-            if rank == best:
-                names[key] = column_name
-                known.setdefault(column_name, key)
+        for _rank, key in sorted(spellings):
+            del names[key]
+            names[key] = column_name  # what fits best comes first
+            known.setdefault(column_name, key)
     return Matched(dict.fromkeys(known, 0), {}, known, formula_safe=False), names

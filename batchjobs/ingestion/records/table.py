@@ -247,10 +247,17 @@ class ObjectTable(Table):
             clean.append(text)
         return clean
 
-    def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
-        taken = [key for key, name in self._keys.items() if not name or name in self.matched.known]
-        renamed = [(key, name) for key, name in self._keys.items() if name and name != key and key not in taken]
+    def _rests(self) -> list[dict[str, Any]]:
+        """What is not known of the records that are kept, under the names it is to have."""
         rests = self.keep(self.block.objects)
+        known = self.matched.known
+        for name in known:
+            if len(keys := self._of[name]) > 1:  # only one of them is the column; the others stay
+                for rest in rests:
+                    if found := next((key for key in keys if key in rest), ""):
+                        del rest[found]
+        taken = [key for key, name in self._keys.items() if not name or (name in known and len(self._of[name]) == 1)]
+        renamed = [(key, name) for key, name in self._keys.items() if name not in ("", key) and name not in known]
         for key in taken:
             for rest in rests:
                 rest.pop(key, None)
@@ -258,6 +265,10 @@ class ObjectTable(Table):
             for rest in rests:
                 if key in rest:
                     rest[name] = rest.pop(key)
+        return rests
+
+    def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
+        rests = self._rests()
         for name, values, is_json in extra:
             for rest, value in zip(rests, values, strict=True):
                 if value or blank_is_null:
