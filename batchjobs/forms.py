@@ -35,6 +35,7 @@ ENCODINGS = [
     ("latin-1", "ISO-8859-1"),
     ("utf-16", "UTF-16"),
 ]
+NOT_ASKED = ("format", "header", "run_anyway")  # of a job that is run again, as programs may have said them
 DAY_FIRST = [
     ("", gettext_lazy("Reject dates that can be read both ways")),
     ("true", gettext_lazy("Day first: 3 April")),
@@ -128,6 +129,8 @@ class BatchJobForm(forms.Form):
         self.again = again
         self.fields["upload"].queryset = uploads  # type: ignore[attr-defined]
         self._open = list(uploads_open)
+        if self.chosen and not self.is_bound:
+            self.initial["name"] = _without_ending(self.chosen.name)
         zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
         if user.time_zone not in dict(zones):
             zones.insert(0, (user.time_zone, user.time_zone))
@@ -166,9 +169,9 @@ class BatchJobForm(forms.Form):
         if not self.is_bound:
             return dict(self.again.options) if self.again else {}
         data = self.cleaned_data
-        options: dict[str, Any] = {
-            key: data[key] for key in ("delimiter", "encoding", "time_zone", "array") if data.get(key)
-        }
+        before = self.again.options if self.again else {}
+        options: dict[str, Any] = {key: before[key] for key in NOT_ASKED if key in before}
+        options |= {key: data[key] for key in ("delimiter", "encoding", "time_zone", "array") if data.get(key)}
         if data.get("day_first"):
             options["day_first"] = data["day_first"] == "true"
         word = data.get("record_type") or RecordType.EVENT
@@ -187,7 +190,12 @@ class BatchJobForm(forms.Form):
         if self.data.get("column_type") != word:
             return {}  # another type has other columns: what was shown was not for it
         data: Any = self.data  # of a request: a QueryDict
-        return columns_chosen(data.getlist("column_name"), data.getlist("column_to"), record_type=word)
+        names = data.getlist("column_name")
+        chosen = columns_chosen(names, data.getlist("column_to"), record_type=word)
+        if self.again and self.again.record_type == word:  # columns beyond those that are shown
+            before = self.again.options.get("columns") or {}
+            chosen |= {name: target for name, target in before.items() if name not in names}
+        return chosen
 
     @property
     def chosen_type(self) -> str:
@@ -238,6 +246,12 @@ class BatchJobForm(forms.Form):
     def reading_is_bad(self) -> bool:
         """Whether the folded part holds an error and must be open."""
         return any(name in self.errors for name in ("delimiter", "encoding", "time_zone", "day_first"))
+
+
+def _without_ending(name: str) -> str:
+    """As the page suggests it for a file that is chosen there (static/upload.js)."""
+    ending = max((ending for ending in ACCEPTED if name.lower().endswith(ending)), key=len, default="")
+    return name[: len(name) - len(ending)][:200]
 
 
 def _initial_of(job: BatchJob) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+
+from batchjobs.ingestion.checks import date_parser
 
 DELIMITERS = {
     ",": gettext_lazy("separated by commas"),
@@ -23,7 +28,6 @@ ENCODINGS = {
     "utf-16-le": "UTF-16",
     "utf-16-be": "UTF-16",
 }
-
 
 LABELS = {
     "json": gettext_lazy("JSON"),
@@ -45,3 +49,13 @@ def layout_words(state: Mapping[str, Any]) -> str:
     if state.get("array"):
         parts.append(_("the list %(name)s") % {"name": state["array"]})
     return ", ".join(parts)
+
+
+def date_readings(value: str) -> list[tuple[str, str]]:
+    """Both readings of a date such as 03/04/2024, as `day_first` says them in forms; empty for any other value."""
+    try:
+        times = [date_parser(ZoneInfo("UTC"), day_first=day_first)(value.strip()) for day_first in (True, False)]
+    except (ValueError, OverflowError):
+        return []
+    days = [date_format(dt.datetime.fromisoformat(time), "j F Y") for time in times]
+    return list(zip(("true", "false"), days, strict=True))

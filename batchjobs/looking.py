@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from batchjobs.failures import Failure, FileFailureError, failure_of
 from batchjobs.ingestion import checks
 from batchjobs.ingestion.formats import Found, layout_find, layout_to_state
 from batchjobs.ingestion.records import RECORD_TYPES
+from batchjobs.ingestion.records.base import Context, RecordType
 from batchjobs.ingestion.records.columns import LEAVE_OUT, Column, Kind, match_columns, match_keys
 from batchjobs.ingestion.records.table import for_people
 from batchjobs.ingestion.rejects import shown
 from batchjobs.ingestion.rows import CellBlock
-from batchjobs.ingestion.source import content_open
-from batchjobs.layouts import layout_words
+from batchjobs.ingestion.run import EVENT_IN_NAME
+from batchjobs.ingestion.source import Content, Opened, content_open
+from batchjobs.layouts import date_readings, layout_words
 from batchjobs.library import FileGoneError, open_beginning
 from batchjobs.models import SourceFile
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
 
 COLUMNS_SHOWN = 60
 EXAMPLES = 2
 ROWS_LOOKED_AT = 500
+BYTES_LOOKED_AT = 8 * 1024 * 1024  # of the content; lists of a JSON file may lie far apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,83 +43,202 @@ class LookColumn:
     name: str
     examples: list[str]
     target: str
-    keeps: bool  # it goes under a name of its own
+    help: str | _StrPromise = ""  # of ours; "" where it goes to none
+    own_name: bool = True  # it can be kept under its own name, for that is none of ours
+    fixed: bool = False  # it holds what only this column of ours can take
+
+    @property
+    def is_left_out(self) -> bool:
+        return self.target == LEAVE_OUT
+
+    @property
+    def is_matched(self) -> bool:
+        return bool(self.help)
+
+    @property
+    def is_kept(self) -> bool:
+        return not (self.is_matched or self.is_left_out)
+
+    @property
+    def is_renamed(self) -> bool:
+        return self.is_kept and self.target != self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`failure` says why the file cannot be read as it is; then the rest is empty."""
+    """What was found. `failure` says why the file cannot be read as it is; then there are no columns."""
 
     format: str = ""
     columns: list[LookColumn] = field(default_factory=list)
     more_columns: int = 0
-    ours: tuple[Column, ...] = ()
-    missing: str = ""  # a column without which no row can be good
+    targets: list[tuple[str, list[Column]]] = field(default_factory=list)  # ours, under headings
+    keeps_others: bool = True  # of the record type
+    missing: str = ""  # a column without which the job stops
+    instead: list[str] = field(default_factory=list)  # of which one would do too
+    twice: str = ""  # one of ours that two columns of the file go to
+    problem: Failure | None = None  # another reason for which the job would stop
     unclear_date: str = ""  # such as 03/04/2024
     lists: list[str] = field(default_factory=list)  # of a JSON file, to choose from
+    list_read: str = ""  # the one of them
     failure: Failure | None = None
+    arriving: bool = False  # the file is not whole yet: what stops it now may not stop it then
+
+    @property
+    def matched(self) -> int:
+        return sum(column.is_matched for column in self.columns)
+
+    @property
+    def date_readings(self) -> list[tuple[str, str]]:
+        return date_readings(self.unclear_date)
 
 
 def file_look(file: SourceFile, *, record_type: str, options: Mapping[str, Any], event_name: str = "") -> Look:
     """Looks at the beginning of a file of the library, which may still be arriving."""
     try:
         with open_beginning(file) as stored:
-            found = layout_find(content_open(stored, file.name), dict(options), settings.RECORD_MAX_BYTES)  # type: ignore[arg-type]
-            return _look(found, record_type, options)
+            return _look(file, stored, record_type, dict(options), event_name)
     except FileGoneError:
         return Look(failure=failure_of("FILE_GONE", {}))
     except FileFailureError as failure:
         lists = [str(name) for name in failure.params.get("lists", [])]
-        return Look(failure=failure_of(failure.code, failure.params), lists=lists)
+        said = failure_of(failure.code, {"line": "1", **failure.params})
+        return Look(failure=said, lists=lists, arriving=not file.is_complete)
 
 
 def columns_chosen(names: list[str], targets: list[str], *, record_type: str) -> dict[str, str]:
     """The option `columns`: what a person chose other than what is found by itself."""
-    ours = RECORD_TYPES[record_type].columns
-    automatic = _targets(names, ours, {})
+    automatic = _targets(names, RECORD_TYPES[record_type], {})
     return {name: target for name, target in zip(names, targets, strict=False) if target != automatic.get(name, name)}
 
 
-def _look(found: Found, record_type: str, options: Mapping[str, Any]) -> Look:
+def _look(file: SourceFile, stored: IO[bytes], record_type: str, options: dict[str, Any], event_name: str) -> Look:
     entry = RECORD_TYPES[record_type]
+    found, lists = _found(content_open(stored, file.name), options)  # type: ignore[arg-type]
     header = [name for name in found.layout.header if name]
-    chosen = options.get("columns") or {}
-    targets = _targets(header, entry.columns, chosen)
-    known = {column.name for column in entry.columns}
+    targets = _targets(header, entry, options.get("columns") or {})
     values = {name: _values(found, name) for name in header}
-    columns = [
-        LookColumn(
-            name=name,
-            examples=[shown(value) for value in dict.fromkeys(filter(None, values[name]))][:EXAMPLES],
-            target=targets[name],
-            keeps=targets[name] not in known and targets[name] != LEAVE_OUT,
-        )
-        for name in header
-    ]
-    filled = {column.target for column in columns}
-    missing = "" if filled & set(entry.checker.identity) else entry.checker.identity[0]
-    if not missing:
-        missing = next((c.name for c in entry.columns if c.required and c.name not in filled), "")
+    stop = _stop(file, found, entry, options, event_name)
+    if stop and stop.code == "COLUMNS_TOO_MANY":
+        raise stop
+    missing = str(stop.params["column"]) if stop and stop.code == "COLUMN_MISSING" else ""
+    identity = entry.checker.identity
+    twice = ""
+    if found.has_header:
+        ours = Counter(target for target in targets.values() if any(target == column.name for column in entry.columns))
+        twice = next((target for target, count in ours.items() if count > 1), "")
     return Look(
         format=layout_words(layout_to_state(found.key, found.layout)),
-        columns=columns[:COLUMNS_SHOWN],
-        more_columns=max(0, len(columns) - COLUMNS_SHOWN),
-        ours=tuple(column for column in entry.columns if column.kind is not Kind.JSON),
+        columns=[_column(name, targets[name], values[name], entry) for name in header[:COLUMNS_SHOWN]],
+        more_columns=max(0, len(header) - COLUMNS_SHOWN),
+        targets=_under_headings(entry),
+        keeps_others=entry.keeps_others,
         missing=missing,
-        unclear_date="" if options.get("day_first") is not None else _unclear_date(entry.columns, targets, values),
+        instead=[name for name in identity if name != missing] if missing in identity else [],
+        twice=twice,
+        problem=failure_of(stop.code, stop.params) if stop and not (missing or twice) else None,
+        unclear_date=_unclear_date(entry.columns, targets, values),
+        lists=lists,
+        list_read=str(getattr(found.layout, "array", "")),
     )
 
 
-def _targets(header: list[str], columns: tuple[Column, ...], chosen: Mapping[str, str]) -> dict[str, str]:
+def _found(opened: Opened, options: dict[str, Any]) -> tuple[Found, list[str]]:
+    """How the file is read, and between which lists there is to choose. Raises FileFailureError."""
+    opened = replace(opened, content=_Beginning(opened.content))
+    read = partial(layout_find, opened, record_max=settings.RECORD_MAX_BYTES)
+    wanted = options.pop("array", "")
+    try:
+        return read(options=options), []
+    except FileFailureError as failure:
+        lists = [str(name) for name in failure.params.get("lists", [])]
+        if not (lists and wanted):
+            raise
+        try:
+            found = read(options={**options, "array": wanted})
+        except FileFailureError:  # another file had that list
+            raise failure from None
+        return found, list(dict.fromkeys([*lists, wanted]))
+
+
+class _Beginning:
+    """The first bytes of a content, as if there were no more."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._left = BYTES_LOOKED_AT
+
+    def seek(self, offset: int, /) -> int:
+        at = self._content.seek(offset)
+        self._left = max(0, BYTES_LOOKED_AT - at)
+        return at
+
+    def read(self, size: int, /) -> bytes:
+        data = self._content.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _stop(
+    file: SourceFile, found: Found, entry: RecordType, options: Mapping[str, Any], event_name: str
+) -> FileFailureError | None:
+    """What would stop the job before its first row: as it would find out itself."""
+    in_file_name = re.match(EVENT_IN_NAME, file.name)
+    try:
+        entry.checker(
+            Context(
+                header=found.layout.header,
+                has_header=found.has_header,
+                columns=options.get("columns") or {},
+                parse_time=str,
+                default_time="",
+                database=0,
+                look_up=cast(Any, None),  # no row is checked
+                event_name=event_name,
+                event_in_file_name=in_file_name[1] if in_file_name else "",
+                list_name=str(options.get("list") or ""),
+            )
+        )
+    except FileFailureError as failure:
+        return failure
+    return None
+
+
+def _column(name: str, target: str, values: list[str], entry: RecordType) -> LookColumn:
+    column = next((column for column in entry.columns if column.name == target), None)
+    return LookColumn(
+        name=name,
+        examples=[shown(value) for value in dict.fromkeys(filter(None, values))][:EXAMPLES],
+        target=target,
+        help=column.help if column else "",
+        own_name=all(name != column.name for column in entry.columns),
+        fixed=column is not None and column.kind is Kind.JSON,
+    )
+
+
+def _under_headings(entry: RecordType) -> list[tuple[str, list[Column]]]:
+    single = [column for column in entry.columns if column.kind is not Kind.JSON]
+    needed = [column for column in single if column.required]
+    one_of = [column for column in single if column.name in entry.checker.identity]
+    others = [column for column in single if column not in needed and column not in one_of]
+    groups = [(_("One of these is needed"), one_of), (_("Needed"), needed), (_("If you have it"), others)]
+    return [(heading, columns) for heading, columns in groups if columns]
+
+
+def _targets(header: list[str], entry: RecordType, chosen: Mapping[str, str]) -> dict[str, str]:
     """Where each column of a file goes: one of ours, a name to keep it under, or LEAVE_OUT."""
-    single = [column for column in columns if column.kind is not Kind.JSON]
+    single = [column for column in entry.columns if column.kind is not Kind.JSON]
     try:
         matched = match_columns(header, single, limit=settings.COLUMNS_MAX, chosen=chosen)
-    except FileFailureError:  # two of one name: the run will say so
-        return match_keys(header, single, chosen)[1]
-    targets = dict.fromkeys(header, LEAVE_OUT)
-    targets |= {header[place]: name for name, place in matched.others.items()}
-    return targets | {header[place]: name for name, place in matched.known.items()}
+    except FileFailureError:  # two of one name
+        targets = match_keys(header, single, chosen)[1]
+    else:
+        targets = dict.fromkeys(header, LEAVE_OUT)
+        targets |= {header[place]: name for name, place in matched.others.items()}
+        targets |= {header[place]: name for name, place in matched.known.items()}
+    if entry.keeps_others:
+        return targets
+    ours = {column.name for column in entry.columns}
+    return {name: target if target in ours else LEAVE_OUT for name, target in targets.items()}
 
 
 def _values(found: Found, name: str) -> list[str]:

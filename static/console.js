@@ -243,7 +243,7 @@
     }
     for (const name of new Set(Object.keys(parameters))) if (parameters[name] === "") delete parameters[name];
   });
-  // Parts that a poll replaces stay unfolded, and a whole page is never put into a part of one.
+  // Parts that are replaced stay unfolded, and a whole page is never put into a part of one.
   const unfolded = new Map();
   document.addEventListener("toggle", (event) => {
     if (event.target.id && event.target.matches?.("details")) unfolded.set(event.target.id, event.target.open);
@@ -255,20 +255,27 @@
       location.assign(xhr.responseURL);
     }
     wasModal = Boolean(document.querySelector("dialog.drawer:modal"));
+    focused = document.activeElement?.id || "";
     const toasts = document.querySelector(".toasts");
     if (toasts && event.detail.target?.id === "drawer") document.body.append(toasts);
   });
   let wasModal = false;
+  let focused = "";                                                // what is inside of a folded part cannot have it yet
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.target.id === "drawer") unfolded.clear();
+    else unfold(event.target);
     upgradeDialogs(wasModal);
   });
   document.addEventListener("htmx:oobAfterSwap", (event) => {
-    for (const details of event.target.querySelectorAll?.("details[id]") || []) {
-      if (unfolded.has(details.id)) details.open = unfolded.get(details.id);
-    }
+    unfold(event.target);
     markCurrentRow();
   });
+  function unfold(part) {
+    for (const details of part.querySelectorAll?.("details[id]") || []) {
+      if (unfolded.has(details.id)) details.open ||= unfolded.get(details.id);
+    }
+    if (focused !== document.activeElement?.id) document.getElementById(focused)?.focus({ preventScroll: true });
+  }
   document.addEventListener("htmx:afterSettle", (event) => {
     event.target.querySelector?.("[aria-invalid=true]")?.focus();
   });

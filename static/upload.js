@@ -4,6 +4,7 @@
   "use strict";
   const WAITS = [1, 2, 4, 8, 16, 30];        // seconds between tries
   const SILENCE = 60000;                     // without any progress a connection counts as lost
+  const QUIET = 400;                         // after the last choice, before the form asks what follows from it
   const PACE = 8000;                         // the speed is that of the last seconds
   const on = (type, selector, handle) =>
     document.addEventListener(type, (event) => {
@@ -151,15 +152,16 @@
       if (url) await this.request("DELETE", url).catch(() => {});   // if it does not get there, it expires
     }
     get id() { return this.url.split("/").filter(Boolean).pop(); }
-    // The beginning of the file is here: the form can ask what is in it.
-    look() {
-      if (this.part("looking").value === this.id) return;
+    // The beginning of the file is here: the form can ask what is in it. If that was not enough, it asks again at the end.
+    look(whole = false) {
+      const enough = !(whole && document.querySelector("[data-look-again]"));
+      if (this.part("looking").value === this.id && enough) return;
       this.part("looking").value = this.id;
       relook();
     }
     finish() {
       this.part("id").value = this.id;
-      this.look();
+      this.look(true);
       this.show("done");
       const { form, then } = this;
       this.then = false;
@@ -213,8 +215,30 @@
     }
   }
 
-  const relook = () => htmx.trigger("#job-questions", "look");
-  on("change", "#job-form select", relook);
+  // What the form asks depends on the file and on what was chosen so far. It is asked for again when somebody has stopped
+  // choosing: an answer replaces the fields, so that one on its way must neither overwrite a newer choice nor close a
+  // list that was just opened.
+  let asking = 0;                            // the timer, or true while an answer is due
+  const hold = () => {
+    clearTimeout(asking);
+    htmx.trigger("#job-questions", "htmx:abort");
+  };
+  const relook = () => {
+    hold();
+    asking = true;
+    htmx.trigger("#job-questions", "look");
+  };
+  const relookSoon = () => {
+    hold();
+    asking = setTimeout(relook, QUIET);
+  };
+  on("input", "#job-form", ({ target }, form) => {
+    if (target.name === "record_type") relook();
+    else if (target.closest("#job-questions") && form.querySelector("[data-looked]")) relookSoon();
+  });
+  on("pointerdown", "#job-questions select", () => { if (asking) hold(); });
+  on("focusout", "#job-questions select", () => { if (asking) relookSoon(); });
+  document.addEventListener("htmx:afterSwap", ({ target }) => { if (target.id === "job-questions") asking = 0; });
 
   const uploads = new WeakMap();             // panel -> its Upload
   const panelOf = (inside) => inside.closest("form")?.querySelector("[data-uploads]");
@@ -240,7 +264,6 @@
   function zone(form, file) {
     const input = form.querySelector("[data-dropzone] input[type=file]");
     const said = form.querySelector("[data-file-name]");
-    said.dataset.rest ??= said.textContent;
     said.textContent = file ? `${file.name}, ${bytes(file.size)}` : said.dataset.rest;
     input.closest("[data-dropzone]").toggleAttribute("data-chosen", Boolean(file));
     input.required = !file;

@@ -79,4 +79,5 @@ APPROVE = RecordType(
     title=_("Approvals"),
     help=_("A decision in each row, approved or declined, on an event that is there already."),
     others=_("Other columns are not kept."),
+    keeps_others=False,
 )

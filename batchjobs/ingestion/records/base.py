@@ -249,6 +249,7 @@ class RecordType:
     title: str | _StrPromise
     help: str | _StrPromise
     others: str | _StrPromise  # what becomes of columns that are not declared
+    keeps_others: bool = True
     options: tuple[str, ...] = ()  # settings of the job that only this type has
 
     @property

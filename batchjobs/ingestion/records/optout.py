@@ -95,4 +95,5 @@ OPTOUT = RecordType(
     title=_("Opt-outs"),
     help=_("One person in each row who must not be written to. It holds also for people who come in later."),
     others=_("Other columns are not kept."),
+    keeps_others=False,
 )
