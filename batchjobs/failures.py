@@ -23,6 +23,15 @@ class Failure:
     short: str | _StrPromise
 
 
+# No other way of reading the file would help: it has to be another file.
+FILE_AT_FAULT = frozenset(
+    {
+        *("FILE_EMPTY", "NO_ROWS", "BINARY_FILE", "NAME_UNKNOWN", "JSON_BROKEN", "FILE_GONE", "COLUMNS_TOO_MANY"),
+        *("GZIP_MISNAMED", "ZIP_MISNAMED", "ZIP_NOT_ONE_FILE", "ZIP_ENCRYPTED", "ARCHIVE_DAMAGED", "ARCHIVE_TOO_LARGE"),
+    }
+)
+
+
 class FileFailureError(Exception):
     """The file as a whole cannot be taken in. `code` is a key of FAILURES."""
 
@@ -77,7 +86,7 @@ FAILURES: dict[str, Failure] = {
     ),
     "COLUMN_MISSING": Failure(
         _("The file has no {column} column"),
-        _("{hint} The columns found are: {found}. Rename the column in the file and start a new job."),
+        _("{hint} The columns found are: {found}. Say which of them it is, or rename it in the file."),
         _("No {column} column"),
     ),
     "COLUMN_TWICE": Failure(

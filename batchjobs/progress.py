@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.actors import Actor
 from batchjobs import services
-from batchjobs.failures import FAILURES, Failure, failure_of
-from batchjobs.layouts import layout_words
+from batchjobs.failures import FAILURES, FILE_AT_FAULT, Failure, failure_of
+from batchjobs.layouts import date_readings, layout_words
 from batchjobs.models import BatchJob, Chunk, JobRequest, RecordType
 from batchjobs.rejections import (
     SAMPLE_COLUMNS,
@@ -377,6 +377,29 @@ class JobView:
     @property
     def can_rerun(self) -> bool:
         return Action.RERUN in self.allowed
+
+    @property
+    def rerun_helps(self) -> bool:
+        """Whether the same file may go in if it is read in another way."""
+        return self.can_rerun and self.job.failure_code not in FILE_AT_FAULT
+
+    @property
+    def would_repeat(self) -> bool:
+        """Whether rows that are in would come in a second time with the same file."""
+        happenings = (RecordType.EVENT, RecordType.PURCHASE)
+        return bool(self.valid) and not self.job.dry_run and self.job.record_type in happenings
+
+    @property
+    def asks(self) -> bool:
+        """Whether the job stopped with a question that has a few answers."""
+        return self.can_rerun and bool(self.date_readings or self.job.failure_params.get("lists"))
+
+    @property
+    def date_readings(self) -> list[tuple[str, str]]:
+        """Of a job that stopped to ask: what its first unclear date can mean."""
+        if self.job.failure_code != "DATE_ORDER_UNKNOWN":
+            return []
+        return date_readings(str(self.job.failure_params.get("example", "")))
 
     @property
     def can_run_anyway(self) -> bool:

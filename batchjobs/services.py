@@ -203,14 +203,21 @@ def batchjob_run_anyway(*, job: BatchJob, by: Actor) -> BatchJob:
     return _again(job, by=by, action="batch_job.run_anyway", options={"run_anyway": True})
 
 
-def batchjob_answer(*, job: BatchJob, by: Actor, options: dict[str, Any]) -> BatchJob:
-    """A new job with the file of one that stopped with a question, and the answer among its options.
+def batchjob_answer(*, job: BatchJob, by: Actor, day_first: bool | None = None, array: str = "") -> BatchJob:
+    """A new job with the file of one that stopped with a question, and the answer to that among its options.
 
-    Raises TransitionRefusedError, and JobRefusedError for what is no answer.
+    Raises TransitionRefusedError, and JobRefusedError for what is no answer to the question.
     """
     if not _has_file(job) or job.status not in ACTION_STATES[Action.RERUN]:
         raise TransitionRefusedError(_("The file of this job cannot be run again."))
-    return _again(job, by=by, action="batch_job.answer", options=checked_options(options))
+    answer: dict[str, Any] = {}
+    if job.failure_code == "DATE_ORDER_UNKNOWN" and day_first is not None:
+        answer["day_first"] = day_first
+    elif array in job.failure_params.get("lists", []):
+        answer["array"] = array
+    if not answer:
+        raise JobRefusedError("options", _("That does not answer what the job asked. Nothing was started."))
+    return _again(job, by=by, action="batch_job.answer", options=answer)
 
 
 def _has_file(job: BatchJob) -> bool:
