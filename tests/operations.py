@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from typing import Any
 
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
+from accounts.actors import Actor
 from accounts.models import Account, User
 from audience.services import database_default
 from batchjobs.library import store_file
 from batchjobs.models import BatchJob, Chunk, Queue, SourceFile
+from batchjobs.resumable import upload_append, upload_begin
 from batchjobs.states import ACTIVE, Status
 
 HEADER = ["email", "event_name", "event_time", "partner_event_id", "first_name", "amount"]
@@ -23,6 +26,15 @@ def make_file(account: Account, *, name: str = "loyalty_members.csv", size: int 
     SourceFile.objects.filter(pk=file.pk).update(size=size, received=size, sha256="9be017d4" * 8)
     file.refresh_from_db()
     return file
+
+
+def make_upload(by: Actor, name: str, content: bytes, *, only: int | None = None) -> SourceFile:
+    """A file that came through the form and has no job; with `only`, the first bytes of it."""
+    upload = upload_begin(by=by, name=name, size=len(content))
+    sent = content[:only]
+    upload_append(upload=upload, offset=0, body=io.BytesIO(sent), length=len(sent))
+    upload.refresh_from_db()
+    return upload
 
 
 def make_job(

@@ -14,18 +14,38 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from accounts.actors import Actor
 from accounts.models import Account
+from accounts.permissions import Role
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
 from tests.browser.conftest import OpenPage
 from tests.factories import make_user
-from tests.operations import make_job
+from tests.operations import make_job, make_upload
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 VIEWS = [(screen, theme) for screen in ("1440", "390") for theme in ("light", "dark")]
-STATES = ["pending", "running", "done", "clean", "checked", "failed", "duplicate", "canceled", "expired"]
+STATES = ["pending", "running", "done", "clean", "checked", "failed", "unclear", "duplicate", "canceled", "expired"]
+FILES = {
+    "match": (
+        "autumn-sale.csv",
+        b"order_ref,contact_mail,sold_at,amount,partner_event_id,coupon code\n"
+        b"A-88121,rosa.silva@example.com,2026-11-14 09:12,39.90,A-88121,AUTUMN-10\n"
+        b"A-88122,m.keller@example.com,2026-11-14 09:15,12.50,A-88122,\n",
+    ),
+    "question": (
+        "sign-ups.csv",
+        b"email,event_name,event_time,city\nrosa.silva@example.com,signup,03/04/2026,Porto\n"
+        b"m.keller@example.com,signup,05/04/2026,Bonn\n",
+    ),
+    "lists": (
+        "shop.json",
+        b'{"orders":[{"id":1,"email":"rosa.silva@example.com"}],"people":[{"email":"m.keller@example.com"}]}',
+    ),
+}
 PAGES = [
     "sign-in", "batch-jobs-list", "batch-jobs-empty", "batch-jobs-no-results", "batch-job-new", "not-found",
+    "batch-job-match", "batch-job-question", "batch-job-lists", "columns-reference",
     *(f"batch-job-{state}" for state in STATES),
 ]  # fmt: skip
 
@@ -73,6 +93,11 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
                 },
             },
         ),
+        "unclear": make_job(
+            account, Status.FAILED, name="Sign-ups of spring", by=tom, valid=0, chunks=0, age=minutes(75), seconds=1,
+            file_name="sign-ups.csv", size=84_000, failure_code="DATE_ORDER_UNKNOWN",
+            failure_params={"example": "03/04/2026", "line": "2"},
+        ),
         "duplicate": make_job(
             account, Status.FAILED, name="Newsletter opens, second try", by=person, valid=0, chunks=0, age=minutes(60),
             seconds=1, failure_code="DUPLICATE_FILE", duplicate_of=clean,
@@ -90,13 +115,16 @@ def jobs(account: Account, person: Any) -> dict[str, BatchJob]:
     }  # fmt: skip
 
 
-def path_of(name: str, jobs: dict[str, BatchJob]) -> str:
+def path_of(name: str, jobs: dict[str, BatchJob], by: Actor) -> str:
+    if (about := name.removeprefix("batch-job-")) in FILES:
+        return f"/batch-jobs/new/?upload={make_upload(by, *FILES[about]).upload_id}"
     fixed = {
         "sign-in": "/accounts/login/",
         "batch-jobs-list": "/batch-jobs/",
         "batch-jobs-empty": "/batch-jobs/",
         "batch-jobs-no-results": "/batch-jobs/?q=easter&status=failed",
         "batch-job-new": "/batch-jobs/new/",
+        "columns-reference": "/batch-jobs/columns/event/",
         "not-found": "/batch-jobs/999999/",
     }
     return fixed.get(name) or f"/batch-jobs/{jobs[name.removeprefix('batch-job-')].pk}/"
@@ -105,16 +133,23 @@ def path_of(name: str, jobs: dict[str, BatchJob]) -> str:
 @pytest.mark.parametrize(("screen", "theme"), VIEWS)
 @pytest.mark.parametrize("name", PAGES)
 def test_screen(
-    name: str, screen: str, theme: str, open_page: OpenPage, request: pytest.FixtureRequest, tmp_path: Path
+    name: str,
+    screen: str,
+    theme: str,
+    open_page: OpenPage,
+    account: Account,
+    person: Any,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     jobs = {} if name in ("batch-jobs-empty", "sign-in") else request.getfixturevalue("jobs")
-    page = open_page(path_of(name, jobs), screen=screen, theme=theme, stranger=name == "sign-in")
+    by = Actor(account=account, role=Role.MANAGER, user=person)
+    page = open_page(path_of(name, jobs, by), screen=screen, theme=theme, stranger=name == "sign-in")
     assert ("not here" in page.content()) == (name == "not-found")
     folder = IMAGES if os.environ.get("SCREENSHOTS") else tmp_path
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"{name}-{screen}-{theme}.png")
     if name == "batch-job-new":
-        page.locator("#job-columns summary").click()
         page.locator("#job-reading summary").click()
     assert_accessible(page)
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
