@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 COLUMNS_SHOWN = 60
 EXAMPLES = 2
 ROWS_LOOKED_AT = 500
-BYTES_LOOKED_AT = 8 * 1024 * 1024  # of the content; lists of a JSON file may lie far apart
+BYTES_LOOKED_AT = 2 * 1024 * 1024  # of the content: a second of work where lists of a JSON file are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def file_look(file: SourceFile, *, record_type: str, options: Mapping[str, Any],
     except FileFailureError as failure:
         lists = [str(name) for name in failure.params.get("lists", [])]
         said = failure_of(failure.code, {"line": "1", **failure.params})
-        return Look(failure=said, lists=lists, arriving=not file.is_complete)
+        return Look(failure=said, lists=lists, arriving=not (lists or file.is_complete))
 
 
 def columns_chosen(names: list[str], targets: list[str], *, record_type: str) -> dict[str, str]:
@@ -147,17 +147,20 @@ def _found(opened: Opened, options: dict[str, Any]) -> tuple[Found, list[str]]:
     opened = replace(opened, content=_Beginning(opened.content))
     read = partial(layout_find, opened, record_max=settings.RECORD_MAX_BYTES)
     wanted = options.pop("array", "")
+    lists: list[str] = []
+    found = failure = None
     try:
-        return read(options=options), []
-    except FileFailureError as failure:
-        lists = [str(name) for name in failure.params.get("lists", [])]
-        if not (lists and wanted):
-            raise
+        found = read(options=options)
+    except FileFailureError as error:
+        failure, lists = error, [str(name) for name in error.params.get("lists", [])]
+    if wanted and (lists or (found and wanted != getattr(found.layout, "array", wanted))):
         try:
-            found = read(options={**options, "array": wanted})
-        except FileFailureError:  # another file had that list
-            raise failure from None
-        return found, list(dict.fromkeys([*lists, wanted]))
+            return read(options={**options, "array": wanted}), list(dict.fromkeys([*lists, wanted]))
+        except FileFailureError:
+            pass  # another file had that list
+    if found is None:
+        raise cast(FileFailureError, failure)
+    return found, lists
 
 
 class _Beginning:

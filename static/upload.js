@@ -152,17 +152,17 @@
       if (url) await this.request("DELETE", url).catch(() => {});   // if it does not get there, it expires
     }
     get id() { return this.url.split("/").filter(Boolean).pop(); }
-    // The beginning of the file is here: the form can ask what is in it. If that was not enough, it asks again at the end.
-    look(whole = false) {
-      const enough = !(whole && document.querySelector("[data-look-again]"));
-      if (this.part("looking").value === this.id && enough) return;
+    // The beginning of the file is here: the form can ask what is in it.
+    look() {
+      if (this.part("looking").value === this.id) return;
       this.part("looking").value = this.id;
       relook();
     }
     finish() {
       this.part("id").value = this.id;
-      this.look(true);
+      this.look();
       this.show("done");
+      lookAgain();
       const { form, then } = this;
       this.then = false;
       if (then) form.requestSubmit(submitOf(form));
@@ -238,7 +238,15 @@
   });
   on("pointerdown", "#job-questions select", () => { if (asking) hold(); });
   on("focusout", "#job-questions select", () => { if (asking) relookSoon(); });
-  document.addEventListener("htmx:afterSwap", ({ target }) => { if (target.id === "job-questions") asking = 0; });
+  document.addEventListener("htmx:afterSettle", ({ target }) => {
+    if (target.id !== "job-questions") return;
+    asking = 0;
+    lookAgain();
+  });
+  // The beginning of the file was not enough, and now there is more.
+  const lookAgain = () => {
+    if (document.querySelector("#job-questions[data-look-again]") && active()?.state === "done") relook();
+  };
 
   const uploads = new WeakMap();             // panel -> its Upload
   const panelOf = (inside) => inside.closest("form")?.querySelector("[data-uploads]");
@@ -377,7 +385,8 @@
     upload.show(upload.state);
   }, true);
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.successful && event.target.matches("form[data-upload-form]")) event.target.removeAttribute("data-dirty");
+    const { elt } = event.detail.requestConfig;                      // not a part of the form that asked and was replaced
+    if (event.detail.successful && elt.matches("form[data-upload-form]")) elt.removeAttribute("data-dirty");
   });
   document.addEventListener("htmx:afterSwap", () => {
     const upload = active();

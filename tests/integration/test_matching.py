@@ -253,9 +253,11 @@ def test_odd_json_is_never_a_crash(content: bytes, marta: Client, marketer: Acto
 def test_a_file_that_is_still_arriving(marta: Client, marketer: Actor) -> None:
     first = make_upload(marketer, "people.csv", PEOPLE * 100, only=len(PEOPLE) * 2)
     assert targets(look(marta, first))["mail"] == "email"
+    lists = make_upload(marketer, "shop.json", TWO_LISTS, only=len(TWO_LISTS) - 9)
+    assert "<option>orders</option><option>people</option>" in look(marta, lists)
     packed = make_upload(marketer, "people.zip", zipped(**{"a.csv": PEOPLE * 100}), only=60)
     html = look(marta, packed)
-    assert "The columns show as soon as more of the file is here." in html
+    assert "The columns show as soon as more has arrived." in html
     assert "data-look-again" in html
     assert "damaged" not in html
 
