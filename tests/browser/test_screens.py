@@ -1,6 +1,6 @@
 """Each page in light and dark, wide and narrow: a picture, the accessibility rules, no complaint in the console.
 
-`SCREENSHOTS=1` keeps the pictures in docs/images.
+`SCREENSHOTS=folder` keeps the pictures there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from tests.browser.conftest import OpenPage
 from tests.factories import make_user
 from tests.operations import make_job, make_upload
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
 VIEWS = [(screen, theme) for screen in ("1440", "390") for theme in ("light", "dark")]
 STATES = ["pending", "running", "done", "clean", "checked", "failed", "unclear", "duplicate", "canceled", "expired"]
 FILES = {
@@ -146,7 +145,7 @@ def test_screen(
     by = Actor(account=account, role=Role.MANAGER, user=person)
     page = open_page(path_of(name, jobs, by), screen=screen, theme=theme, stranger=name == "sign-in")
     assert ("not here" in page.content()) == (name == "not-found")
-    folder = IMAGES if os.environ.get("SCREENSHOTS") else tmp_path
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"{name}-{screen}-{theme}.png")
     if name == "batch-job-new":
