@@ -272,9 +272,11 @@
   });
   function unfold(part) {
     for (const details of part.querySelectorAll?.("details[id]") || []) {
-      if (unfolded.has(details.id)) details.open ||= unfolded.get(details.id);
+      if (!unfolded.has(details.id)) continue;
+      details.open = unfolded.get(details.id) || Boolean(details.querySelector("[aria-invalid=true]"));
+      const inside = focused && details.querySelector(`#${CSS.escape(focused)}`);
+      if (inside && inside !== document.activeElement) inside.focus({ preventScroll: true });
     }
-    if (focused !== document.activeElement?.id) document.getElementById(focused)?.focus({ preventScroll: true });
   }
   document.addEventListener("htmx:afterSettle", (event) => {
     event.target.querySelector?.("[aria-invalid=true]")?.focus();
