@@ -75,6 +75,9 @@ _EPOCH = re.compile(r"\d{10}(?:\d{3})?")
 _NAMED = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d %b %Y %H:%M", "%d %b %Y %H:%M:%S")
 
 
+PLAIN_TIME = 20  # characters of 2026-11-21T14:30:00Z
+
+
 def are_plain_times(values: list[str]) -> bool:
     """Whether all are as they are stored, 2026-11-21T14:30:00Z: looked at a column of characters at a time."""
     count = len(values)

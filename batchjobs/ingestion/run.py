@@ -188,9 +188,10 @@ def _ask_for_the_order_of_dates(job: BatchJob, checker: Checker, first: CellBloc
     """
     if job.options.get("day_first") is not None:
         return
+    orders = checker.orders_shown(first)  # the check takes records apart
     rejected = checker.check(first).rejected
     unclear = [(row.line, error.value) for row in rejected for error in row.errors if error.code == "DATE_AMBIGUOUS"]
-    if len(unclear) * ASKED_FROM > first.count and len(checker.orders_shown(first)) < 2:
+    if len(unclear) * ASKED_FROM > first.count and len(orders) < 2:
         line, value = min(unclear)
         raise FileFailureError("DATE_ORDER_UNKNOWN", example=shown(value), line=f"{line:,}")
 

@@ -97,7 +97,8 @@ class NdjsonReader:
             skipped = {rejected.line for rejected in long}
             kept = [(number, line) for number, line in kept if number not in skipped]
             numbers, lines = [number for number, _ in kept], [line for _, line in kept]
-        objects, places, numbers, errors, rejected = decode_lines(lines, numbers, joined=data)
+        risky = is_risky(data)
+        objects, places, numbers, errors, rejected = decode_lines(lines, numbers, joined=data, risky=risky)
 
         def raw(place: int) -> str:
             return _text(lines[places[place]])
@@ -111,7 +112,7 @@ class NdjsonReader:
             objects,
             errors,
             has_blanks=b'""' in data or b"null" in data,
-            has_numbers=is_risky(data),
+            has_numbers=risky,
         )
 
     def _size(self, line: bytes) -> int:

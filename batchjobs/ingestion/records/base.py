@@ -165,7 +165,7 @@ class Checker:
         """Whether the dates of a block that can be read one way only put the "day" or the "month" first."""
         table = self._table(block)
         dates = [column.name for column in self.columns if column.kind in (Kind.TIME, Kind.DATE)]
-        return set().union(*(checks.orders_shown(table.texts(name) or ()) for name in dates))
+        return set().union(*(checks.orders_shown(table.seen(name)) for name in dates))
 
     def judge(self, table: Table, values: Values) -> None:
         """Rules of the record type's own; may add columns."""

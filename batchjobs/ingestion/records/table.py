@@ -42,7 +42,11 @@ class Table:
         self.errors.setdefault(at, []).append(RowError(name, code, value))
 
     def texts(self, name: str) -> list[str] | None:
-        """A known column as texts, as they stand in the file."""
+        """A known column as texts, as they stand in the file. It is asked for once: objects give their values away."""
+        raise NotImplementedError
+
+    def seen(self, name: str) -> list[str]:
+        """The texts of a known column, without taking them."""
         raise NotImplementedError
 
     def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
@@ -91,25 +95,41 @@ class Table:
         """ISO times; blank stays blank."""
         if checks.are_plain_times(values):
             return values
-        clean: list[str] = []
+        if odd := [at for at, value in enumerate(values) if len(value) != checks.PLAIN_TIME]:
+            # Those of another length alone; mostly the others are all plain then.
+            clean = list(values)
+            for at in odd:
+                clean[at] = self._time(at, name, values[at], parse)
+            rest = [value for value in values if len(value) == checks.PLAIN_TIME]
+            if not rest or checks.are_plain_times(rest):
+                return clean
+            for at, value in enumerate(values):
+                if len(value) == checks.PLAIN_TIME:
+                    clean[at] = self._time(at, name, value, parse)
+            return clean
+        clean = []
         while len(clean) < len(values):
             piece = values[len(clean) : len(clean) + TIMES_AT_ONCE]
             if checks.are_plain_times(piece):
                 clean.extend(piece)
                 continue
             for value in piece:
-                try:
-                    clean.append(parse(value))
-                except (ValueError, OverflowError) as error:
-                    if value:
-                        self.add(len(clean), name, _date_problem(error), value)
-                    clean.append("")
+                clean.append(self._time(len(clean), name, value, parse))
         return clean
 
+    def _time(self, at: int, name: str, value: str, parse: Callable[[str], str]) -> str:
+        try:
+            return parse(value)
+        except (ValueError, OverflowError) as error:
+            if value:
+                self.add(at, name, _date_problem(error), value)
+            return ""
+
     def _emails(self, column: Column, values: list[str], known: Container[str]) -> list[str]:
-        fresh = [at for at, value in enumerate(values) if value not in known]
-        if not fresh:
+        seen = list(map(known.__contains__, values))
+        if all(seen):
             return values
+        fresh = [at for at, is_known in enumerate(seen) if not is_known]
         clean = list(values)
         for at in fresh:
             value = values[at].strip().lower()
@@ -182,6 +202,9 @@ class CellTable(Table):
         index = self.matched.known.get(name)
         return None if index is None else self._columns[index]
 
+    def seen(self, name: str) -> list[str]:
+        return self.texts(name) or []
+
     def objects(self, extra: Sequence[Part] = (), *, blank_is_null: bool = False) -> list[str]:
         others = [Part(name, self.keep(self._columns[index])) for name, index in self.matched.others.items()]
         parts = [*others, *extra]
@@ -213,15 +236,19 @@ class ObjectTable(Table):
         self.errors = {place: list(errors) for place, errors in block.errors.items()}
         self._keys = keys
         self._of: dict[str, list[str]] = {}
+        self._taken: dict[str, list[Any]] = {}  # by key, out of all records
         for key, ours in keys.items():
             self._of.setdefault(ours, []).append(key)
 
-    def values(self, name: str) -> list[Any] | None:
+    def _values(self, name: str) -> list[Any] | None:
         """A known column with JSON's types; None where a record does not have it."""
         keys = self._of.get(name)
         if not keys:
             return None
         objects = self.block.objects
+        if len(keys) == 1:
+            taken = self._taken[keys[0]] = [record.pop(keys[0], None) for record in objects]
+            return taken
         values = [record.get(keys[0]) for record in objects]
         for key in keys[1:]:
             values = [
@@ -230,7 +257,7 @@ class ObjectTable(Table):
         return values
 
     def texts(self, name: str) -> list[str] | None:
-        values = self.values(name)
+        values = self._values(name)
         if values is None:
             return None
         types = set(map(type, values))
@@ -247,6 +274,10 @@ class ObjectTable(Table):
             clean.append(text)
         return clean
 
+    def seen(self, name: str) -> list[str]:
+        keys = self._of.get(name, ())
+        return [as_text(record[key]) or "" for record in self.block.objects for key in keys if key in record]
+
     def _rests(self) -> list[dict[str, Any]]:
         """What is not known of the records that are kept, under the names it is to have."""
         rests = self.keep(self.block.objects)
@@ -256,7 +287,7 @@ class ObjectTable(Table):
                 for rest in rests:
                     if found := next((key for key in keys if key in rest), ""):
                         del rest[found]
-        taken = [key for key, name in self._keys.items() if not name or (name in known and len(self._of[name]) == 1)]
+        taken = [key for key, name in self._keys.items() if not name]
         renamed = [(key, name) for key, name in self._keys.items() if name not in ("", key) and name not in known]
         for key in taken:
             for rest in rests:
@@ -282,8 +313,8 @@ class ObjectTable(Table):
         return copy_json(b"\n".join(written).decode().split("\n")) if rests else []
 
     def cells(self, place: int) -> list[str] | None:
-        record = self.block.objects[place]
-        return [for_people(record.get(name)) for name in self.header]
+        record, taken = self.block.objects[place], self._taken
+        return [for_people(taken[name][place] if name in taken else record.get(name)) for name in self.header]
 
 
 def _is_blank(value: Any) -> bool:
