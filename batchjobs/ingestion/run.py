@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from psycopg.types.json import Jsonb
 
-from audience.models import Database
+from audience.models import Database, Profile
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion import checks
 from batchjobs.ingestion.formats import (
@@ -303,7 +303,9 @@ def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -
     simple = isinstance(writer, InteractionWriter) and "partner_user_id" not in checker.matched.known
     if direct and simple and not plan.dry_run:
         removals = Database.objects.values_list("removals", flat=True).get(pk=plan.database)
-        people, writer = People(lease.control, plan.database, job.pk), Direct(plan, removals)
+        is_empty = not Profile.objects.filter(database=plan.database).exists()
+        people = People(lease.control, plan.database, job.pk, is_empty)
+        writer = Direct(plan, removals)
     with _collecting_by_hand(), LoaderPool(writer, lease.owner, lease.check) as pool:
         reader = reader_of(key, content, layout, settings.RECORD_MAX_BYTES)
         chunks = _Chunks(job, lease, reader, checker, pool, people, job.next_chunk)

@@ -10,7 +10,10 @@ from batchjobs.ingestion.formats.json_records import decode_lines, is_risky
 from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line, too_long
 from batchjobs.ingestion.rows import ObjectBlock, Rejected
 from batchjobs.ingestion.sniff import TextForm
-from batchjobs.ingestion.source import BLOCK, Content
+from batchjobs.ingestion.source import BLOCK as HALF
+from batchjobs.ingestion.source import Content
+
+BLOCK = 2 * HALF  # a record is about twice as long as the same row of a CSV
 
 
 @dataclass(slots=True)

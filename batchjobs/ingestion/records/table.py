@@ -306,10 +306,12 @@ class ObjectTable(Table):
                     rest[name] = orjson.Fragment(value) if value and is_json else value
         if blank_is_null:
             rests = [{key: None if _is_blank(value) else value for key, value in rest.items()} for rest in rests]
-        elif self.block.has_blanks:
-            rests = [_without_blanks(rest) if _has_blanks(rest) else rest for rest in rests]
+        written = list(map(encode if self.block.has_numbers or extra else orjson.dumps, rests))
+        if self.block.has_blanks and not blank_is_null:
+            for at, text in enumerate(written):
+                if b':""' in text or b":null" in text:  # perhaps a blank value
+                    written[at] = encode(_without_blanks(rests[at]))
         # JSON has no line breaks of its own: all are decoded at once.
-        written = map(encode if self.block.has_numbers or extra else orjson.dumps, rests)
         return copy_json(b"\n".join(written).decode().split("\n")) if rests else []
 
     def cells(self, place: int) -> list[str] | None:
@@ -319,11 +321,6 @@ class ObjectTable(Table):
 
 def _is_blank(value: Any) -> bool:
     return value is None or (type(value) is str and not value)
-
-
-def _has_blanks(record: dict[str, Any]) -> bool:
-    values = record.values()
-    return None in values or "" in values
 
 
 def _without_blanks(record: dict[str, Any]) -> dict[str, Any]:

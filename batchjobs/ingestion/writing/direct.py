@@ -54,6 +54,7 @@ KNOWN = "SELECT email, id::text FROM audience_profile WHERE database_id = %s AND
 RESERVE = "SELECT string_agg(nextval('audience_profile_id_seq')::text, ',') FROM generate_series(1, %s)"
 CACHED_MAX = 300_000  # addresses: about 60 MB
 CHUNKS_IN_FLIGHT = 4
+RESERVED_AT_ONCE = 5_000  # ids; those that are not needed are never used
 
 
 class DirectConflictError(Exception):
@@ -69,9 +70,12 @@ class People:
     session: Session
     database: int
     job: int
+    # Nobody was in the database when the run began: who is not known here is new. Whoever came meanwhile is a conflict.
+    is_empty: bool = False
     ids: dict[str, str] = field(default_factory=dict)
     _new: dict[str, str] = field(default_factory=dict)  # of the chunk
     _attributes: dict[str, dict[str, str]] = field(default_factory=dict)  # of the chunk
+    _spare: list[str] = field(default_factory=list)  # ids that are reserved
     _recent: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=CHUNKS_IN_FLIGHT))
 
     def identify(self, emails: list[str], attributes: list[tuple[str, list[str]]]) -> list[str]:
@@ -100,19 +104,25 @@ class People:
         )
         self._recent.append(self._new)
         if len(self.ids) > CACHED_MAX:
-            # Those of chunks that may not be committed yet cannot be looked up again.
+            # Those of chunks that may not be committed yet cannot be looked up again. The others can.
+            self.is_empty = False
             self.ids = {email: known for chunk in self._recent for email, known in chunk.items()}
         self._new, self._attributes = {}, {}
         return text
 
     def _look_up(self, emails: list[str]) -> None:
         head = f"{self.database}\t"
-        known = self.session.execute(KNOWN, [self.database, emails])
-        self.ids.update({email: head + number for email, number in known})
+        if not self.is_empty:
+            known = self.session.execute(KNOWN, [self.database, emails])
+            self.ids.update({email: head + number for email, number in known})
         missing = [email for email in emails if email not in self.ids]
         if missing:
-            (fresh,) = self.session.execute(RESERVE, [len(missing)]).fetchone() or ("",)
-            made = {email: head + number for email, number in zip(missing, fresh.split(","), strict=True)}
+            if len(missing) > len(self._spare):
+                wanted = max(RESERVED_AT_ONCE, len(missing) - len(self._spare))
+                (reserved,) = self.session.execute(RESERVE, [wanted]).fetchone() or ("",)
+                self._spare += reserved.split(",")
+            numbers, self._spare = self._spare[: len(missing)], self._spare[len(missing) :]
+            made = {email: head + number for email, number in zip(missing, numbers, strict=True)}
             self.ids |= made
             self._new |= made
 
