@@ -82,7 +82,7 @@ class NdjsonReader:
 
     def _decoded(self, data: bytes) -> ObjectBlock:
         form = self.layout.form
-        newline, size = b"\n", len(data)
+        newline = b"\n"
         if form.encoding != "utf-8":
             data = form.decode(data)[0].encode("utf-8", "surrogatepass")
         if form.newline.decode(form.encoding) == "\r":
@@ -94,7 +94,7 @@ class NdjsonReader:
         self.line += len(lines)
         numbers: list[int] = list(range(first, self.line))
         long: list[Rejected] = []
-        if size > self.record_max:
+        if max(map(len, lines), default=0) * 2 > self.record_max:  # in the file it may be twice as long, as UTF-16
             kept = list(zip(numbers, lines, strict=True))
             long = [too_long(number, _text(line)) for number, line in kept if self._size(line) > self.record_max]
             skipped = {rejected.line for rejected in long}
