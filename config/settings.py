@@ -185,13 +185,18 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "short"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10.0
+# A worker with a task in hand sleeps that long, also if the task ends before: jobs are handed over within a block.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 4.0
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "run" / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
-    "sweep": {"task": "batchjobs.tasks.jobs_sweep", "schedule": env.JOB_SWEEP_SECONDS},
+    "sweep": {
+        "task": "batchjobs.tasks.jobs_sweep",
+        "schedule": env.JOB_SWEEP_SECONDS,
+        "options": {"expires": env.JOB_SWEEP_SECONDS * 3},  # or they pile up while no worker listens
+    },
     "expiry": {"task": "batchjobs.tasks.expiry_schedule", "schedule": env.EXPIRY_EVERY_SECONDS},
     "uploads": {"task": "batchjobs.tasks.uploads_sweep", "schedule": 3600},
 }

@@ -323,66 +323,67 @@ def test_a_web_process_that_is_killed(own_page: Callable[[Web], Page], sales: Pa
     arrived(sales)
 
 
-@pytest.mark.chaos
-@pytest.mark.skipif(not os.environ.get("CHAOS"), reason="the long form: make chaos")
-def test_two_gigabytes_cut_five_times(own_page: Callable[[Web], Page], tmp_path: Path) -> None:
-    """A connection cut, a tab closed, the web process killed, a tab closed again, the web process restarted."""
-    path = tmp_path / "history.csv"
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for n in range(2000):
-            block = random.Random(n).randbytes(1_000_000)
-            digest.update(block)
-            file.write(block)
-    size = path.stat().st_size
-    peak, began, sent_at = 0, time.monotonic(), []
+if os.environ.get("CHAOS"):  # the long form
 
-    def at(share: float) -> None:
-        """Waits until that share of the file is here, and then some, so that a piece is under way."""
-        until(lambda: SourceFile.objects.filter(received__gte=size * share).exists(), 600)
-        sent_at.append(SourceFile.objects.get().received)
-        page.wait_for_timeout(random.random() * 100)
+    @pytest.mark.chaos
+    def test_two_gigabytes_cut_five_times(own_page: Callable[[Web], Page], tmp_path: Path) -> None:
+        """A connection cut, a tab closed, the web process killed, a tab closed again, the web process restarted."""
+        path = tmp_path / "history.csv"
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            for n in range(2000):
+                block = random.Random(n).randbytes(1_000_000)
+                digest.update(block)
+                file.write(block)
+        size = path.stat().st_size
+        peak, began, sent_at = 0, time.monotonic(), []
 
-    with web() as server:
-        page = own_page(server)
-        idle = server.peak_kilobytes()
-        choose(page, path)
-        at(0.15)
-        page.context.set_offline(True)
-        expect(page.get_by_text("Connection lost")).to_be_visible()
-        page.context.set_offline(False)
-        at(0.30)
-        page.close()
-        page = own_page(server)
-        choose(page, path)
-        at(0.45)
-        peak = max(peak, server.peak_kilobytes())
-        server.kill()
-        expect(page.get_by_text("Connection lost")).to_be_visible()
-        server.start()
-        at(0.60)
-        page.close()
-        page = own_page(server)
-        expect(page.get_by_text("Choose the same file to go on.")).to_be_visible()
-        choose(page, path)
-        at(0.75)
-        peak = max(peak, server.peak_kilobytes())
-        server.end()
-        expect(page.get_by_text("Connection lost")).to_be_visible()
-        run(page)
-        server.start()
-        expect(page.get_by_role("dialog", name="history")).to_be_visible(timeout=600_000)
-        peak = max(peak, server.peak_kilobytes())
-    seconds = time.monotonic() - began
-    job = BatchJob.objects.get()
-    assert sha256_of(job.file) == digest.hexdigest()
-    assert SourceFile.objects.count() == 1
-    assert job.file is not None
-    print(
-        f"{size:,} bytes in {seconds:.1f} s, {job.file.parts.count()} parts, peak memory of a web process"
-        f" {peak / 1024:.0f} MB ({idle / 1024:.0f} MB before), interrupted at {', '.join(f'{at:,}' for at in sent_at)}"
-    )
-    assert peak - idle < 100_000
+        def at(share: float) -> None:
+            """Waits until that share of the file is here, and then some, so that a piece is under way."""
+            until(lambda: SourceFile.objects.filter(received__gte=size * share).exists(), 600)
+            sent_at.append(SourceFile.objects.get().received)
+            page.wait_for_timeout(random.random() * 100)
+
+        with web() as server:
+            page = own_page(server)
+            idle = server.peak_kilobytes()
+            choose(page, path)
+            at(0.15)
+            page.context.set_offline(True)
+            expect(page.get_by_text("Connection lost")).to_be_visible()
+            page.context.set_offline(False)
+            at(0.30)
+            page.close()
+            page = own_page(server)
+            choose(page, path)
+            at(0.45)
+            peak = max(peak, server.peak_kilobytes())
+            server.kill()
+            expect(page.get_by_text("Connection lost")).to_be_visible()
+            server.start()
+            at(0.60)
+            page.close()
+            page = own_page(server)
+            expect(page.get_by_text("Choose the same file to go on.")).to_be_visible()
+            choose(page, path)
+            at(0.75)
+            peak = max(peak, server.peak_kilobytes())
+            server.end()
+            expect(page.get_by_text("Connection lost")).to_be_visible()
+            run(page)
+            server.start()
+            expect(page.get_by_role("dialog", name="history")).to_be_visible(timeout=600_000)
+            peak = max(peak, server.peak_kilobytes())
+        seconds = time.monotonic() - began
+        job = BatchJob.objects.get()
+        assert sha256_of(job.file) == digest.hexdigest()
+        assert SourceFile.objects.count() == 1
+        assert job.file is not None
+        print(
+            f"{size:,} bytes in {seconds:.1f} s, {job.file.parts.count()} parts, peak memory of a web process"
+            f" {peak / 1024:.0f} MB ({idle / 1024:.0f} MB before), interrupted at {', '.join(f'{at:,}' for at in sent_at)}"
+        )
+        assert peak - idle < 100_000
 
 
 def test_closing_the_drawer_asks_and_pauses(open_page: OpenPage, sales: Path) -> None:
