@@ -381,7 +381,8 @@ if os.environ.get("CHAOS"):  # the long form
         assert job.file is not None
         print(
             f"{size:,} bytes in {seconds:.1f} s, {job.file.parts.count()} parts, peak memory of a web process"
-            f" {peak / 1024:.0f} MB ({idle / 1024:.0f} MB before), interrupted at {', '.join(f'{at:,}' for at in sent_at)}"
+            f" {peak / 1024:.0f} MB ({idle / 1024:.0f} MB before),"
+            f" interrupted at {', '.join(f'{at:,}' for at in sent_at)}"
         )
         assert peak - idle < 100_000
 
