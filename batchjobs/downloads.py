@@ -17,13 +17,13 @@ from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpResponseBase, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
+from batchjobs.files import FileGoneError, open_file
 from batchjobs.ingestion.formats import layout_from_state, reader_of
 from batchjobs.ingestion.formats.json_records import RecordError, decode, encode
 from batchjobs.ingestion.formulas import make_safe
 from batchjobs.ingestion.records.columns import ERROR_COLUMNS
 from batchjobs.ingestion.rejects import readable
 from batchjobs.ingestion.source import content_open
-from batchjobs.library import FileGoneError, open_file
 from batchjobs.models import BatchJob, Chunk
 from batchjobs.states import Status
 

@@ -23,8 +23,8 @@ from accounts.services import audit
 from batchjobs import retention
 from batchjobs.doorbell import ring
 from batchjobs.failures import FileFailureError
+from batchjobs.files import StorageFailedError
 from batchjobs.kernel import Lease, LeaseLostError
-from batchjobs.library import StorageFailedError
 from batchjobs.models import BatchJob, Queue
 from batchjobs.retention import Check, Policy
 from batchjobs.sessions import owned_by

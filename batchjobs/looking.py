@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from batchjobs.failures import Failure, FileFailureError, failure_of
+from batchjobs.files import FileGoneError, open_beginning
 from batchjobs.ingestion import checks
 from batchjobs.ingestion.formats import Found, layout_find, layout_to_state
 from batchjobs.ingestion.records import RECORD_TYPES
@@ -23,9 +24,8 @@ from batchjobs.ingestion.rejects import shown
 from batchjobs.ingestion.rows import CellBlock
 from batchjobs.ingestion.run import EVENT_IN_NAME
 from batchjobs.ingestion.source import Content, Opened, content_open
-from batchjobs.layouts import date_readings, layout_words
-from batchjobs.library import FileGoneError, open_beginning
 from batchjobs.models import SourceFile
+from batchjobs.words import date_readings, layout_words
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise

@@ -38,7 +38,7 @@ class Queue(models.TextChoices):
 
 
 class SourceFile(models.Model):
-    """A file in the account's library: its bytes are its parts, one after the other (batchjobs/library.py).
+    """A file in the account's library: its bytes are its parts, one after the other (batchjobs/files.py).
 
     A file that is still arriving has `received` < `size`. `removed_at` is set when it expired and the bytes are gone.
     """

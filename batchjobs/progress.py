@@ -11,12 +11,11 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from accounts.actors import Actor
 from batchjobs import services
 from batchjobs.failures import FAILURES, FILE_AT_FAULT, Failure, failure_of
-from batchjobs.layouts import date_readings, layout_words
 from batchjobs.models import BatchJob, Chunk, JobRequest, RecordType
 from batchjobs.rejections import (
     SAMPLE_COLUMNS,
@@ -27,38 +26,13 @@ from batchjobs.rejections import (
     sample_rows,
 )
 from batchjobs.states import ACTIVE, Action, Status
+from batchjobs.words import FIGURES, WHY_SKIPPED, WRITTEN, date_readings, layout_words
 from console import formats
 from console.templatetags.console import Bar
 
 GUESS_FROM_PERCENT = 5  # before that a guess of the time left says nothing
 BARS = 16
 BAR_SECONDS = 0.5  # commits of the two loaders come in pairs: a bar spans at least this
-
-
-def _plural(one: str, many: str) -> tuple[str, str]:
-    """Marks both for translation."""
-    return one, many
-
-
-# What valid rows become, by record type: one, many.
-WRITTEN = {
-    RecordType.EVENT: _plural("%(n)s event", "%(n)s events"),
-    RecordType.PURCHASE: _plural("%(n)s purchase", "%(n)s purchases"),
-    RecordType.PROFILE: _plural("%(n)s row of people", "%(n)s rows of people"),
-    RecordType.LIST: _plural("%(n)s row of members", "%(n)s rows of members"),
-    RecordType.OPTOUT: _plural("%(n)s opt-out", "%(n)s opt-outs"),
-    RecordType.APPROVE: _plural("%(n)s decision", "%(n)s decisions"),
-}
-FIGURES = {
-    "new_members": _plural("%(n)s person is new on the list.", "%(n)s people are new on the list."),
-    "new_optouts": _plural("%(n)s opt-out is new.", "%(n)s opt-outs are new."),
-}
-WHY_SKIPPED = {
-    RecordType.EVENT: gettext_lazy("Rows whose partner_event_id is known are not counted twice."),
-    RecordType.PURCHASE: gettext_lazy("Purchases whose number is known are not counted twice."),
-    RecordType.OPTOUT: gettext_lazy("These people were opted out already."),
-    RecordType.APPROVE: gettext_lazy("These decisions were made already."),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 
 from accounts.actors import Actor
 from accounts.tenancy import TenantQuerySet
-from batchjobs.library import SOURCES, part_name
+from batchjobs.files import SOURCES, part_name
 from batchjobs.models import FilePart, SourceFile
 from batchjobs.services import JobRefusedError, file_name_checked
 from console.formats import filesize

@@ -20,8 +20,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import Account
 from audience.models import ProfileBeforeImage
+from batchjobs.files import StorageFailedError, list_stored, remove_bytes, remove_stored
 from batchjobs.ingestion.rejects import account_folder, job_folder
-from batchjobs.library import StorageFailedError, list_stored, remove_bytes, remove_stored
 from batchjobs.models import BatchJob, Chunk, IdempotencyKey, JobCrash, SourceFile
 from batchjobs.states import ACTIVE, ENDED, Status, sources_of
 from console.registry import registered

@@ -24,8 +24,8 @@ from audience.models import Database
 from audience.services import database_default
 from batchjobs import kernel
 from batchjobs.doorbell import ring
+from batchjobs.files import remove_bytes, store_file
 from batchjobs.ingestion.formats import ACCEPTED
-from batchjobs.library import remove_bytes, store_file
 from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
 from batchjobs.options import checked_options
 from batchjobs.refusals import IdempotencyConflictError, JobRefusedError

@@ -17,7 +17,7 @@ from django.db import connection
 
 from accounts.actors import system_actor
 from accounts.models import Account
-from batchjobs.library import remove_bytes
+from batchjobs.files import remove_bytes
 from batchjobs.models import BatchJob
 from batchjobs.services import batchjob_create
 from benchmarks import peers

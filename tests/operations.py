@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.models import Account, User
 from audience.services import database_default
-from batchjobs.library import store_file
+from batchjobs.files import store_file
 from batchjobs.models import BatchJob, Chunk, Queue, SourceFile
 from batchjobs.resumable import upload_append, upload_begin
 from batchjobs.states import ACTIVE, Status

@@ -15,7 +15,7 @@ from accounts.permissions import Role
 from accounts.services import api_key_create
 from audience.models import Database, Interaction, Profile
 from audience.services import database_default
-from batchjobs.library import store_file
+from batchjobs.files import store_file
 from batchjobs.models import BatchJob
 from batchjobs.states import ENDED, Status
 

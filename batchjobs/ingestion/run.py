@@ -17,11 +17,12 @@ from psycopg.types.json import Jsonb
 
 from audience.models import Database, Profile
 from batchjobs.failures import FileFailureError
+from batchjobs.files import FileGoneError, open_file
 from batchjobs.ingestion import checks
+from batchjobs.ingestion.chunks import REJECTS_IN_A_ROW, Chunks, collecting_by_hand
 from batchjobs.ingestion.formats import (
     HEADER_KEYS,
     OBJECT_FORMATS,
-    Reader,
     layout_find,
     layout_from_state,
     layout_to_state,
@@ -29,23 +30,19 @@ from batchjobs.ingestion.formats import (
 )
 from batchjobs.ingestion.records import RECORD_TYPES
 from batchjobs.ingestion.records.base import Checker, Context
-from batchjobs.ingestion.records.event import ATTRIBUTES
 from batchjobs.ingestion.records.table import for_people
-from batchjobs.ingestion.rejects import RejectsPart, job_folder, shown
+from batchjobs.ingestion.rejects import shown
 from batchjobs.ingestion.rows import CellBlock, CheckedBlock, ObjectBlock
 from batchjobs.ingestion.source import Content, Opened, content_measure, content_open
 from batchjobs.ingestion.writing.direct import CONFLICTS, Direct, People
 from batchjobs.ingestion.writing.interactions import InteractionWriter
-from batchjobs.ingestion.writing.ledger import ChunkRecord, RunPlan, Writer
+from batchjobs.ingestion.writing.ledger import RunPlan, Writer
 from batchjobs.ingestion.writing.loader import LoaderPool
 from batchjobs.kernel import Lease, LeaseLostError
-from batchjobs.library import FileGoneError, open_file
 from batchjobs.models import BatchJob, Chunk
 
 log = structlog.get_logger(__name__)
 
-CHUNK_BYTES = 32 * 1024 * 1024
-REJECTS_IN_A_ROW = 200_000
 STAYS = "What came in before stays."
 PREVIEW_ROWS, PREVIEW_COLUMNS = 3, 12
 HASH_BLOCK = 1024 * 1024
@@ -306,9 +303,9 @@ def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -
         is_empty = not Profile.objects.filter(database=plan.database).exists()
         people = People(lease.control, plan.database, job.pk, is_empty)
         writer = Direct(plan, removals)
-    with _collecting_by_hand(), LoaderPool(writer, lease.owner, lease.check) as pool:
+    with collecting_by_hand(), LoaderPool(writer, lease.owner, lease.check) as pool:
         reader = reader_of(key, content, layout, settings.RECORD_MAX_BYTES)
-        chunks = _Chunks(job, lease, reader, checker, pool, people, job.next_chunk)
+        chunks = Chunks(job, lease, reader, checker, pool, people, job.next_chunk)
         while chunk := chunks.read():
             pool.finish(chunk)
             gc.collect()
@@ -318,83 +315,6 @@ def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -
         )
     if chunks.broken:
         raise chunks.broken
-
-
-@contextmanager
-def _collecting_by_hand() -> Iterator[None]:
-    """Looking for reference cycles all the time costs a tenth of it; once a chunk is enough."""
-    was_on = gc.isenabled()
-    gc.disable()
-    gc.freeze()  # what is there already is not looked at
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if was_on:
-            gc.enable()
-
-
-@dataclass(slots=True)
-class _Chunks:
-    """Cuts the file into chunks. Each begins with a fresh read, so a resumed run cuts it at the same places."""
-
-    job: BatchJob
-    lease: Lease
-    reader: Reader
-    checker: Checker
-    pool: LoaderPool
-    people: People | None  # for writing straight into the audience
-    n: int
-    bad_in_a_row: int = 0
-    broken: FileFailureError | None = None  # where the file cannot be read on; what was read before is kept
-
-    def __post_init__(self) -> None:
-        self.reader.seek(self.job.next_offset, self.job.next_line)
-
-    def read(self) -> ChunkRecord | None:
-        """Feeds the next chunk's rows to the pool and stores its rejected rows; None at the end of the file."""
-        reader, chunk, part = self.reader, ChunkRecord(self.n), RejectsPart()
-        begun, size = reader.offset, 0
-        if self.bad_in_a_row > REJECTS_IN_A_ROW or self.broken:
-            return None
-        reader.seek(reader.offset, reader.line)
-        self.checker.new_chunk()
-        try:
-            for block in self._blocks():
-                self.lease.check()
-                checked = self.checker.check(block, self.people)
-                if checked.copy_text and not self.pool.writer.plan.dry_run:
-                    self.pool.write(checked.copy_text)
-                chunk.good += checked.good
-                chunk.skipped_lines += checked.skipped_lines
-                part.add(checked.rejected)
-                self.bad_in_a_row = 0 if checked.good else self.bad_in_a_row + len(checked.rejected)
-                size += len(checked.copy_text)
-                rows = chunk.good + len(chunk.skipped_lines) + part.count
-                full = rows >= settings.JOB_CHUNK_ROWS or size >= CHUNK_BYTES
-                if full or self.bad_in_a_row > REJECTS_IN_A_ROW:
-                    break
-            if reader.offset == begun and not part.count:
-                return None
-            folder = job_folder(self.job.account_id, self.job.pk)
-            name = f"{folder}/{self.n:06d}-{self.lease.token}.ndjson"
-            chunk.part = part.store(name)
-        finally:
-            part.discard()
-        self.n += 1
-        chunk.end_offset, chunk.end_line = reader.offset, reader.line
-        chunk.invalid, chunk.groups, chunk.samples = part.count, list(part.groups.values()), part.samples
-        chunk.event_names = sorted(self.checker.names_found)[:20]
-        chunk.reader_state = {"runaways": getattr(reader.layout, "runaways", 0), "staged": self.people is None}
-        if self.people:
-            chunk.people = self.people.end_chunk(list(ATTRIBUTES) if self.checker.has_attributes else [])
-        return chunk
-
-    def _blocks(self) -> Iterator[CellBlock | ObjectBlock]:
-        try:
-            yield from self.reader.blocks()
-        except FileFailureError as failure:
-            self.broken = failure
 
 
 def _judge(job: BatchJob) -> None:

@@ -17,7 +17,7 @@ from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from accounts.models import Account
-from batchjobs.library import open_file
+from batchjobs.files import open_file
 from batchjobs.models import BatchJob, SourceFile
 from tests.browser.conftest import OpenPage
 from tests.browser.test_screens import assert_accessible

@@ -30,7 +30,7 @@ from accounts.actors import Actor
 from accounts.models import Account
 from accounts.permissions import Role
 from batchjobs import kernel, resumable
-from batchjobs.library import open_file
+from batchjobs.files import open_file
 from batchjobs.models import BatchJob, FilePart, SourceFile
 from batchjobs.services import JobRefusedError, batchjob_create
 from tests.chaos import until

@@ -8,17 +8,20 @@ from typing import Any
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.formats import FORMATS
+from batchjobs.ingestion.formats.json_window import Window
 
 RECORD_MAX = 1_000_000
 
 
 @contextmanager
-def blocks_of(module: Any, size: int):
-    before, module.BLOCK = module.BLOCK, size
+def blocks_of(key: str, size: int):
+    """Readers say how much they read at once; JSON is read through a window."""
+    owner: Any = Window if key == "json" else FORMATS[key].reader
+    before, owner.block_bytes = owner.block_bytes, size
     try:
         yield
     finally:
-        module.BLOCK = before
+        owner.block_bytes = before
 
 
 class Read:
@@ -52,7 +55,7 @@ def read(
     """Raises FileFailureError where the file is refused before its first record."""
     form = FORMATS[key]
     found = Read()
-    with blocks_of(form.module, block):
+    with blocks_of(key, block):
         file = io.BytesIO(data)
         layout = form.module.layout_of(file, extension=extension, options=options, record_max=record_max)
         found.offset, found.line = layout.data_offset, layout.data_line

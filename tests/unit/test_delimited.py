@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchjobs.failures import FileFailureError
-from batchjobs.ingestion.formats import delimited
 from batchjobs.ingestion.formats.delimited import DelimitedReader, layout_of
 
 CELL = st.text(alphabet='ab,;"\r\n \t|é€😀', max_size=8)
@@ -19,7 +18,7 @@ ROWS = st.lists(st.lists(CELL, min_size=2, max_size=2), max_size=30)
 
 def read(data: bytes, *, block: int = 1 << 19, encoding: str = "", record_max: int = 1_000_000, resume: bool = False):
     """Every record with its line, and what was rejected; with `resume`, a new reader takes over after each block."""
-    before, delimited.BLOCK = delimited.BLOCK, block
+    before, DelimitedReader.block_bytes = DelimitedReader.block_bytes, block
     try:
         file = io.BytesIO(data)
         layout = layout_of(
@@ -45,7 +44,7 @@ def read(data: bytes, *, block: int = 1 << 19, encoding: str = "", record_max: i
             if not blocks or not resume:
                 return sorted(rows), sorted(rejected), offset, line
     finally:
-        delimited.BLOCK = before
+        DelimitedReader.block_bytes = before
 
 
 def written(rows: list[list[str]], newline: str) -> str:

@@ -13,7 +13,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import compress, repeat
-from typing import Any
+from typing import Any, ClassVar
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.formats.lines import is_text, last_newline, read_head, skip_line, too_long
@@ -139,6 +139,8 @@ class DelimitedReader:
     _carry: bytes = field(default=b"", repr=False)
     _width: int = 0
 
+    block_bytes: ClassVar[int] = BLOCK
+
     def seek(self, offset: int, line: int) -> None:
         """Goes to the beginning of a record: chunks always start afresh, so a resumed run cuts them the same way."""
         csv.field_size_limit(self.record_max)
@@ -150,7 +152,7 @@ class DelimitedReader:
         """Blocks up to the end of the file; the reader may be sought between two of them."""
         form = self.layout.form
         while True:
-            fresh = self.content.read(BLOCK)
+            fresh = self.content.read(self.block_bytes)
             data = self._carry + fresh
             final = not fresh
             if not data:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from batchjobs.ingestion import checks
-from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line, too_long
-from batchjobs.ingestion.rows import CellBlock
+from batchjobs.ingestion.formats.lines import LineReader, read_head, too_long
+from batchjobs.ingestion.rows import CellBlock, Rejected
 from batchjobs.ingestion.sniff import TextForm
-from batchjobs.ingestion.source import BLOCK, Content
+from batchjobs.ingestion.source import Content
 
 _DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}", re.IGNORECASE).fullmatch
 _AROUND = " \t\r\n,;<>\"'"  # what people's lists have around an address
@@ -43,43 +42,13 @@ def layout_of(content: Content, *, extension: str, options: dict[str, Any], reco
     return EmailListLayout(form.encoding, form.newline.decode(form.encoding), ["email"], form.bom, 1)
 
 
-@dataclass(slots=True)
-class EmailListReader:
-    """Reads lines from `layout` on, or from a checkpoint. Blank lines are no rows."""
+class EmailListReader(LineReader[CellBlock]):
+    """Blank lines are no rows."""
 
-    content: Content
-    layout: EmailListLayout
-    record_max: int
-    offset: int = 0
-    line: int = 1
-    _carry: bytes = field(default=b"", repr=False)
+    def nothing_but(self, rejected: Rejected) -> CellBlock:
+        return CellBlock([], str, [rejected], self.offset, self.line, [[]], dirty=False)
 
-    def seek(self, offset: int, line: int) -> None:
-        self.content.seek(offset)
-        self.offset, self.line, self._carry = offset, line, b""
-
-    def blocks(self) -> Iterator[CellBlock]:
-        form = self.layout.form
-        while True:
-            fresh = self.content.read(BLOCK)
-            data = self._carry + fresh
-            if not data:
-                return
-            cut = last_newline(data, form, max(0, len(self._carry) - 2)) if fresh else len(data)
-            if not cut and len(data) > self.record_max + len(form.newline):  # it may end in \r
-                passed, self._carry, rejected = skip_line(self.content, data, form, self.line)
-                self.offset += passed
-                self.line += 1
-                yield CellBlock([], str, [rejected], self.offset, self.line, [[]], dirty=False)
-                continue
-            self._carry = data[cut:]
-            if cut:
-                self.offset += cut
-                yield self._split(data[:cut])
-            if not fresh:
-                return
-
-    def _split(self, data: bytes) -> CellBlock:
+    def whole(self, data: bytes) -> CellBlock:
         form = self.layout.form
         text, dirty = form.decode(data)
         lines = list(io.StringIO(text, newline=""))

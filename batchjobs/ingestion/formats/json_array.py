@@ -7,7 +7,6 @@ line, a limit and an error of its own; a streaming parser would know neither, an
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,11 +16,12 @@ from typing import Any
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.formats.json_records import DECODER, STRING, RecordError, judged, too_deep
+from batchjobs.ingestion.formats.json_window import Window
 from batchjobs.ingestion.formats.lines import read_head
 from batchjobs.ingestion.rejects import readable, shown
 from batchjobs.ingestion.rows import ObjectBlock, Rejected, RowError
 from batchjobs.ingestion.sniff import TextForm
-from batchjobs.ingestion.source import BLOCK, Content
+from batchjobs.ingestion.source import Content
 
 RAW_KEPT = 2_000
 LISTS_NAMED = 12
@@ -29,8 +29,6 @@ LISTS_MAX = 10_000
 PATH_MAX = 4  # names on the way to an array
 DEPTH_MAX = 10_000  # where looking for arrays ends
 _SPACE = re.compile(r"[ \t\n\r]*")
-# Strings, brackets and marks, and runs of anything else.
-_TOKEN = re.compile(STRING + r'|[{}\[\],:]|[^ \t\n\r"{}\[\],:]+', re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -87,7 +85,7 @@ class _Array:
 
 def _arrays(content: Content, form: TextForm, wanted: str, record_max: int) -> Iterator[_Array]:
     """The arrays of objects that the top object holds, at most PATH_MAX names deep; up to the `wanted` one."""
-    text = _Text(content, form, form.bom, 1)
+    text = Window(content, form, form.bom, 1)
     path: list[str] = []  # the key of each open object but the outermost, or "[" for an array
     key = name = ""
     opened: _Array | None = None
@@ -125,72 +123,6 @@ def _plain(token: str) -> str:
         return readable(token.strip('"'))
 
 
-@dataclass(slots=True)
-class _Text:
-    """A window on the text of the content, with the offset and line of its beginning."""
-
-    content: Content
-    form: TextForm
-    offset: int
-    line: int
-    buffer: str = field(default="", repr=False)
-    ended: bool = False
-    _decoder: codecs.IncrementalDecoder | None = None
-
-    def __post_init__(self) -> None:
-        self.content.seek(self.offset)
-        self._decoder = codecs.getincrementaldecoder(self.form.encoding)(self.form.lenient)
-
-    def fill(self) -> None:
-        """Adds a block."""
-        assert self._decoder is not None  # noqa: S101  __post_init__
-        data = self.content.read(BLOCK)
-        self.ended = not data
-        if self.ended:  # the decoder may still hold a part of a character
-            self.buffer += self.form.decode(self._decoder.getstate()[0])[0]
-            self._decoder.reset()
-        else:
-            self.buffer += self._decoder.decode(data)
-
-    def drop(self, upto: int) -> None:
-        """Moves the window's beginning on."""
-        passed = self.buffer[:upto]
-        self.offset += len(self.form.encode(passed))
-        self.line += passed.count("\n")
-        self.buffer = self.buffer[upto:]
-
-    def place(self, at: int) -> tuple[int, int]:
-        """Offset and line of a place in the window."""
-        passed = self.buffer[:at]
-        return self.offset + len(self.form.encode(passed)), self.line + passed.count("\n")
-
-    def tokens(self, size_max: int) -> Iterator[tuple[str, int]]:
-        """Strings, brackets, commas, colons and other runs, with where each ends in the window.
-
-        Of a string that is longer than `size_max` only the end is given out.
-        """
-        while not self.ended:
-            self.fill()
-            at = 0
-            for match in _TOKEN.finditer(self.buffer):
-                if match.end() == len(self.buffer) and not self.ended and match[0] not in "{}[],:":
-                    break  # it may go on
-                at = match.end()
-                yield match[0], at
-            self.drop(at)
-            if len(self.buffer) > size_max:
-                self._shorten()
-
-    def _shorten(self) -> None:
-        """Of a string or another run that is longer than anything that matters only the end counts."""
-        inside = self.buffer.lstrip(" \t\n\r").startswith('"')
-        escaped = (len(self.buffer) - len(self.buffer.rstrip("\\"))) % 2
-        self.drop(len(self.buffer) - escaped)
-        if inside:
-            self.buffer = '"' + self.buffer
-            self.offset -= len(self.form.encode('"'))
-
-
 _MORE = "more of the text is needed"
 _CUT = "It ends in the middle."
 _NO_COMMA = "There is no comma between two entries of the list."
@@ -212,12 +144,12 @@ class JsonReader:
     offset: int = 0
     line: int = 1
     _first: bool = True  # no element has been read: no comma is due
-    _text: _Text = field(init=False)
+    _text: Window = field(init=False)
 
     def seek(self, offset: int, line: int) -> None:
         self.offset, self.line = offset, line
         self._first = offset == self.layout.data_offset
-        self._text = _Text(self.content, self.layout.form, offset, line)
+        self._text = Window(self.content, self.layout.form, offset, line)
 
     def blocks(self) -> Iterator[ObjectBlock]:
         """Blocks up to the end of the array.
@@ -253,7 +185,7 @@ class JsonReader:
         if block.count or block.rejected:
             yield block
 
-    def _elements(self, text: _Text) -> tuple[ObjectBlock, int, _Stop]:
+    def _elements(self, text: Window) -> tuple[ObjectBlock, int, _Stop]:
         """Whole elements of the window, how much of the window they cover, and why there are no more."""
         buffer, line = text.buffer, text.line
         spans: list[tuple[int, int]] = []
@@ -292,7 +224,7 @@ class JsonReader:
             numbers.append(line)
         return block, used, _Stop.WINDOW
 
-    def _must_end(self, text: _Text, start: int) -> bool:
+    def _must_end(self, text: Window, start: int) -> bool:
         """Whether an element that cannot be read so far will not become readable with more of the text."""
         return text.ended or len(text.buffer) - start > self.record_max
 
@@ -316,7 +248,7 @@ class JsonReader:
             return _MORE
         return at if buffer[at] not in ",]" else _NO_VALUE
 
-    def _pass_over(self, text: _Text) -> Rejected:
+    def _pass_over(self, text: Window) -> Rejected:
         """Passes over the element at the window's beginning, which cannot be read, to where its brackets close.
 
         Its size does not matter. Raises FileFailureError JSON_BROKEN where they don't close.
@@ -359,7 +291,7 @@ class JsonReader:
             return _rejection(line, "RECORD_TOO_LARGE", text[:RAW_KEPT] + "…")
         return _rejection(line, "JSON_TOO_DEEP" if too_deep(text) else "JSON_INVALID", text)
 
-    def _check_behind(self, text: _Text) -> None:
+    def _check_behind(self, text: Window) -> None:
         """Behind the end of a whole file nothing may stand."""
         if self.layout.array:
             return

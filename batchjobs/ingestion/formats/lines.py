@@ -3,13 +3,77 @@
 from __future__ import annotations
 
 import codecs
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from batchjobs.ingestion.rejects import readable
-from batchjobs.ingestion.rows import Rejected, RowError
+from batchjobs.ingestion.rows import RawBlock, Rejected, RowError
 from batchjobs.ingestion.sniff import HEAD_BYTES, TextForm, text_form
 from batchjobs.ingestion.source import BLOCK, Content
 
 RAW_KEPT = 2_000  # characters kept of a line that is too long to read
+
+B = TypeVar("B", bound=RawBlock)
+
+
+class LineLayout(Protocol):
+    """What a layout of lines says."""
+
+    header: list[str]
+
+    @property
+    def form(self) -> TextForm: ...
+
+
+@dataclass(slots=True)
+class LineReader(ABC, Generic[B]):
+    """Reads a file in which a record is a line, from `layout` on or from a checkpoint. Subclasses make the blocks."""
+
+    content: Content
+    layout: LineLayout
+    record_max: int
+    offset: int = 0
+    line: int = 1
+    _carry: bytes = field(default=b"", repr=False)
+
+    block_bytes: ClassVar[int] = BLOCK
+
+    def seek(self, offset: int, line: int) -> None:
+        """Goes to the beginning of a line: chunks always start afresh, so a resumed run cuts them the same way."""
+        self.content.seek(offset)
+        self.offset, self.line, self._carry = offset, line, b""
+
+    def blocks(self) -> Iterator[B]:
+        """Blocks up to the end of the file; the reader may be sought between two of them."""
+        form = self.layout.form
+        while True:
+            fresh = self.content.read(self.block_bytes)
+            data = self._carry + fresh
+            if not data:
+                return
+            cut = last_newline(data, form, max(0, len(self._carry) - 2)) if fresh else len(data)
+            if not cut and len(data) > self.record_max + len(form.newline):  # it may end in \r
+                passed, self._carry, rejected = skip_line(self.content, data, form, self.line)
+                self.offset += passed
+                self.line += 1
+                yield self.nothing_but(rejected)
+                continue
+            self._carry = data[cut:]
+            if cut:
+                self.offset += cut
+                yield self.whole(data[:cut])
+            if not fresh:
+                return
+
+    @abstractmethod
+    def nothing_but(self, rejected: Rejected) -> B:
+        """A block of one line that was too long."""
+
+    @abstractmethod
+    def whole(self, data: bytes) -> B:
+        """A block of whole lines, which begin at `self.line`; moves that on."""
 
 
 def read_head(content: Content, encoding: str, record_max: int) -> tuple[TextForm, str]:

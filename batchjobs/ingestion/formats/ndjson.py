@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from batchjobs.ingestion.formats.json_records import decode_lines, is_risky
-from batchjobs.ingestion.formats.lines import last_newline, read_head, skip_line, too_long
+from batchjobs.ingestion.formats.lines import LineReader, read_head, too_long
 from batchjobs.ingestion.rows import ObjectBlock, Rejected
 from batchjobs.ingestion.sniff import TextForm
-from batchjobs.ingestion.source import BLOCK as HALF
-from batchjobs.ingestion.source import Content
-
-BLOCK = 2 * HALF  # a record is about twice as long as the same row of a CSV
+from batchjobs.ingestion.source import BLOCK, Content
 
 
 @dataclass(slots=True)
@@ -37,50 +33,13 @@ def layout_of(content: Content, *, extension: str, options: dict[str, Any], reco
     return NdjsonLayout(form.encoding, form.newline.decode(form.encoding), [], form.bom, 1)
 
 
-@dataclass(slots=True)
-class NdjsonReader:
-    """Reads records from `layout` on, or from a checkpoint."""
+class NdjsonReader(LineReader[ObjectBlock]):
+    block_bytes = 2 * BLOCK  # a record is about twice as long as the same row of a CSV
 
-    content: Content
-    layout: NdjsonLayout
-    record_max: int
-    offset: int = 0
-    line: int = 1
-    _carry: bytes = field(default=b"", repr=False)
-
-    def seek(self, offset: int, line: int) -> None:
-        self.content.seek(offset)
-        self.offset, self.line, self._carry = offset, line, b""
-
-    def blocks(self) -> Iterator[ObjectBlock]:
-        """Blocks up to the end of the file; the reader may be sought between two of them."""
-        form = self.layout.form
-        while True:
-            fresh = self.content.read(BLOCK)
-            data = self._carry + fresh
-            final = not fresh
-            if not data:
-                return
-            cut = len(data) if final else last_newline(data, form, max(0, len(self._carry) - 2))
-            if not cut:
-                if len(data) > self.record_max + len(form.newline):  # it may end in \r
-                    yield self._too_long(data)
-                else:
-                    self._carry = data
-                continue
-            self._carry = data[cut:]
-            self.offset += cut
-            yield self._decoded(data[:cut])
-            if final:
-                return
-
-    def _too_long(self, data: bytes) -> ObjectBlock:
-        passed, self._carry, rejected = skip_line(self.content, data, self.layout.form, self.line)
-        self.offset += passed
-        self.line += 1
+    def nothing_but(self, rejected: Rejected) -> ObjectBlock:
         return ObjectBlock([], str, [rejected], self.offset, self.line, [], {})
 
-    def _decoded(self, data: bytes) -> ObjectBlock:
+    def whole(self, data: bytes) -> ObjectBlock:
         form = self.layout.form
         newline = b"\n"
         if form.encoding != "utf-8":

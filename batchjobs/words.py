@@ -1,4 +1,4 @@
-"""How a file is read, in words: “CSV, UTF-8, separated by semicolons”."""
+"""What the pages say of files and rows: how a file is read, and what became of its rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from batchjobs.ingestion.checks import date_parser
+from batchjobs.models import RecordType
 
 DELIMITERS = {
     ",": gettext_lazy("separated by commas"),
@@ -59,3 +60,29 @@ def date_readings(value: str) -> list[tuple[str, str]]:
         return []
     days = [date_format(dt.datetime.fromisoformat(time), "j F Y") for time in times]
     return list(zip(("true", "false"), days, strict=True))
+
+
+def _plural(one: str, many: str) -> tuple[str, str]:
+    """Marks both for translation."""
+    return one, many
+
+
+# What valid rows become, by record type: one, many.
+WRITTEN = {
+    RecordType.EVENT: _plural("%(n)s event", "%(n)s events"),
+    RecordType.PURCHASE: _plural("%(n)s purchase", "%(n)s purchases"),
+    RecordType.PROFILE: _plural("%(n)s row of people", "%(n)s rows of people"),
+    RecordType.LIST: _plural("%(n)s row of members", "%(n)s rows of members"),
+    RecordType.OPTOUT: _plural("%(n)s opt-out", "%(n)s opt-outs"),
+    RecordType.APPROVE: _plural("%(n)s decision", "%(n)s decisions"),
+}
+FIGURES = {
+    "new_members": _plural("%(n)s person is new on the list.", "%(n)s people are new on the list."),
+    "new_optouts": _plural("%(n)s opt-out is new.", "%(n)s opt-outs are new."),
+}
+WHY_SKIPPED = {
+    RecordType.EVENT: gettext_lazy("Rows whose partner_event_id is known are not counted twice."),
+    RecordType.PURCHASE: gettext_lazy("Purchases whose number is known are not counted twice."),
+    RecordType.OPTOUT: gettext_lazy("These people were opted out already."),
+    RecordType.APPROVE: gettext_lazy("These decisions were made already."),
+}
