@@ -17,7 +17,7 @@ from audience.models import Interaction, Profile, ProfileBeforeImage
 from batchjobs import kernel
 from batchjobs.downloads import error_log_response, rejected_rows_response
 from batchjobs.failures import failure_of
-from batchjobs.ingestion import run
+from batchjobs.ingestion.chunks import Chunks
 from batchjobs.models import BatchJob, Chunk
 from batchjobs.services import JobRefusedError, batchjob_create, batchjob_run_anyway
 from tests.chaos import assert_equal_runs, until
@@ -427,7 +427,7 @@ def test_nothing_is_written_for_people_who_are_removed_meanwhile(marketer, setti
     """A load remembers who is who; when someone is removed it looks again."""
     settings.JOB_CHUNK_ROWS = 1
     rows = "".join(f"p{n % 50}@example.com,{n}{'.' * 90}\n" for n in range(20_000))
-    read, calls = run._Chunks.read, []
+    read, calls = Chunks.read, []
 
     def read_and_remove(chunks):
         calls.append(1)
@@ -438,7 +438,7 @@ def test_nothing_is_written_for_people_who_are_removed_meanwhile(marketer, setti
             Interaction.objects.filter(profile_id=gone).delete()
         return read(chunks)
 
-    monkeypatch.setattr(run._Chunks, "read", read_and_remove)
+    monkeypatch.setattr(Chunks, "read", read_and_remove)
     job = run_file(marketer, "email,n\n" + rows)
     assert job.next_chunk > 3
     assert job.reader_state["staged"]

@@ -21,7 +21,10 @@ from hypothesis import strategies as st
 from audience.models import Interaction
 from batchjobs import kernel
 from batchjobs.downloads import rejects
-from batchjobs.ingestion.formats import delimited, email_list, json_array, ndjson
+from batchjobs.ingestion.formats.delimited import DelimitedReader
+from batchjobs.ingestion.formats.email_list import EmailListReader
+from batchjobs.ingestion.formats.json_window import Window
+from batchjobs.ingestion.formats.ndjson import NdjsonReader
 from batchjobs.models import BatchJob
 from batchjobs.services import batchjob_create
 from tests.factories import make_actor
@@ -224,8 +227,8 @@ def small_pieces(settings: Any, monkeypatch: pytest.MonkeyPatch) -> pytest.Monke
 
 
 def told_as_it_is(files: list[MadeUp], block: int, pieces: pytest.MonkeyPatch) -> None:
-    for module in (delimited, email_list, json_array, ndjson):
-        pieces.setattr(module, "BLOCK", block)
+    for owner in (DelimitedReader, EmailListReader, NdjsonReader, Window):
+        pieces.setattr(owner, "block_bytes", block)
     by = make_actor()
     jobs = [
         batchjob_create(

@@ -20,15 +20,6 @@ from batchjobs.ingestion.rows import CellBlock, ObjectBlock
 from batchjobs.ingestion.source import Content, Opened
 
 
-class Layout(Protocol):
-    """How a file is read: found once, stored with the job, used again after a crash."""
-
-    encoding: str
-    header: list[str]
-    data_offset: int
-    data_line: int
-
-
 class Reader(Protocol):
     """Gives out blocks. `offset` and `line` are where the next one begins."""
 

@@ -78,7 +78,6 @@ class Checker:
     identity: ClassVar[tuple[str, ...]] = ("email", "partner_user_id")  # at least one in each row
     identity_code: ClassVar[str] = "IDENTITY_MISSING"
     dedupe: ClassVar[str] = ""  # of rows with the same value the first counts
-    stage_columns: ClassVar[int]
 
     names_found: set[str] = field(default_factory=set)  # of events
     matched: Matched = field(init=False)
