@@ -17,6 +17,7 @@ from audience.models import Interaction, Profile, ProfileBeforeImage
 from batchjobs import kernel
 from batchjobs.downloads import error_log_response, rejected_rows_response
 from batchjobs.failures import failure_of
+from batchjobs.ingestion import run
 from batchjobs.ingestion.chunks import Chunks
 from batchjobs.models import BatchJob, Chunk
 from batchjobs.services import JobRefusedError, batchjob_create, batchjob_run_anyway

@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchjobs.failures import FileFailureError
@@ -155,6 +155,15 @@ def test_nothing_in_it(data):
     block=st.integers(1, 60),
     resume=st.booleans(),
     plain=st.sampled_from([0, 40]),
+)
+@example(  # exactly as long as a record may be, and a block ends within its line end
+    cells=[["", ""], ["11", 'aaaaaaaa"""\n']],
+    raw="",
+    newline="\r\n",
+    encoding="utf-16",
+    block=2,
+    resume=False,
+    plain=0,
 )
 def test_long_records_are_refused_alike_wherever_blocks_end(cells, raw, newline, encoding, block, resume, plain):
     """Whether a record is too long must not hang on what else is in the same block."""

@@ -165,7 +165,7 @@ class DelimitedReader:
             if not cut:
                 yield self._too_long(data)
                 continue
-            block, used = self._split(data[:cut], final, over=len(data) > self.record_max)
+            block, used = self._split(data[:cut], final, over=len(data) > self.record_max + len(form.newline))
             self._carry = data[used:]
             self.offset += used
             self.line = block.end_line
