@@ -61,7 +61,6 @@ class ObjectBlock(RawBlock):
 
     objects: list[dict[str, Any]]  # given away: whoever writes them may take values out
     errors: dict[int, list[RowError]]
-    has_blanks: bool = True  # or may have: blank texts and null
     has_numbers: bool = True  # or may have: json_records.Number
 
 

@@ -142,6 +142,12 @@ def test_what_cannot_be_stored(line, codes):
     assert told == codes
 
 
+def test_a_line_feed_before_a_colon_hides_no_repeated_key():
+    """In a file whose lines end in \\r it is a blank."""
+    found = read("ndjson", b'{"a":1}\r{"a":1,"a":2,"b"\n:3}\r{"a":1}\r')
+    assert [codes for *_, codes in found.records] == [[], ["KEY_TWICE"], []]
+
+
 def test_an_endless_string_does_not_cost_the_square():
     """In no way of reading: a quote that is not closed, with many escaped ones behind it."""
     line = b'{"a":' + b"[" * 40 + b'"' + b'\\"' * 400_000

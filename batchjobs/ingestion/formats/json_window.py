@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from batchjobs.ingestion.formats.json_records import STRING
 from batchjobs.ingestion.sniff import TextForm
-from batchjobs.ingestion.source import BLOCK, Content
+from batchjobs.ingestion.source import OBJECTS_BLOCK, Content
 
 # Strings, brackets and marks, and runs of anything else.
 _TOKEN = re.compile(STRING + r'|[{}\[\],:]|[^ \t\n\r"{}\[\],:]+', re.DOTALL)
@@ -20,7 +20,7 @@ _TOKEN = re.compile(STRING + r'|[{}\[\],:]|[^ \t\n\r"{}\[\],:]+', re.DOTALL)
 class Window:
     """A window on the text of the content, with the offset and line of its beginning."""
 
-    block_bytes: ClassVar[int] = BLOCK
+    block_bytes: ClassVar[int] = OBJECTS_BLOCK
 
     content: Content
     form: TextForm

@@ -9,7 +9,7 @@ from batchjobs.ingestion.formats.json_records import decode_lines, is_risky
 from batchjobs.ingestion.formats.lines import LineReader, read_head, too_long
 from batchjobs.ingestion.rows import ObjectBlock, Rejected
 from batchjobs.ingestion.sniff import TextForm
-from batchjobs.ingestion.source import BLOCK, Content
+from batchjobs.ingestion.source import OBJECTS_BLOCK, Content
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ def layout_of(content: Content, *, extension: str, options: dict[str, Any], reco
 
 
 class NdjsonReader(LineReader[ObjectBlock]):
-    block_bytes = 2 * BLOCK  # a record is about twice as long as the same row of a CSV
+    block_bytes = OBJECTS_BLOCK
 
     def nothing_but(self, rejected: Rejected) -> ObjectBlock:
         return ObjectBlock([], str, [rejected], self.offset, self.line, [], {})
@@ -59,7 +59,7 @@ class NdjsonReader(LineReader[ObjectBlock]):
             skipped = {rejected.line for rejected in long}
             kept = [(number, line) for number, line in kept if number not in skipped]
             numbers, lines = [number for number, _ in kept], [line for _, line in kept]
-        risky = is_risky(data)
+        risky = is_risky(data) or (newline == b"\r" and b"\n" in data)
         objects, places, numbers, errors, rejected = decode_lines(lines, numbers, joined=data, risky=risky)
 
         def raw(place: int) -> str:
@@ -73,7 +73,6 @@ class NdjsonReader(LineReader[ObjectBlock]):
             self.line,
             objects,
             errors,
-            has_blanks=b'""' in data or b"null" in data,
             has_numbers=risky,
         )
 

@@ -195,12 +195,11 @@ class Checker:
 
     def _check_identity(self, table: Table, values: Values) -> None:
         known = [values[name] for name in self.identity if name in values]
-        if len(known) == 1 and "" not in known[0]:
-            return
-        if not known:
-            known = [[""] * table.count]
-        for at, row in enumerate(zip(*known, strict=True)):
-            if not any(row) and not any(self._is_told(table, at, name) for name in self.identity):
+        blank: Iterable[int] = range(table.count)
+        for column in known:
+            blank = [at for at in blank if not column[at]] if "" in column else []
+        for at in blank:
+            if not any(self._is_told(table, at, name) for name in self.identity):
                 table.add(at, self.identity[0], self.identity_code)
 
     def _leave_out_repeated(self, table: Table, column: list[str]) -> list[int]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Sequence
-from itertools import compress
+from itertools import compress, repeat
 from types import NoneType
 from typing import Any, TypeVar
 
 import orjson
 
 from batchjobs.ingestion import checks
-from batchjobs.ingestion.copytext import Part, copy_json, copy_objects
+from batchjobs.ingestion.copytext import Part, copy_objects
 from batchjobs.ingestion.formats.json_records import as_text, encode
 from batchjobs.ingestion.formulas import undo_safe
 from batchjobs.ingestion.records.columns import Column, Kind, Matched
@@ -247,7 +247,7 @@ class ObjectTable(Table):
             return None
         objects = self.block.objects
         if len(keys) == 1:
-            taken = self._taken[keys[0]] = [record.pop(keys[0], None) for record in objects]
+            taken = self._taken[keys[0]] = list(map(dict.pop, objects, repeat(keys[0]), repeat(None)))
             return taken
         values = [record.get(keys[0]) for record in objects]
         for key in keys[1:]:
@@ -307,12 +307,14 @@ class ObjectTable(Table):
         if blank_is_null:
             rests = [{key: None if _is_blank(value) else value for key, value in rest.items()} for rest in rests]
         written = list(map(encode if self.block.has_numbers or extra else orjson.dumps, rests))
-        if self.block.has_blanks and not blank_is_null:
+        # JSON has no line breaks of its own: all are looked at, and decoded, at once.
+        joined = b"\n".join(written)
+        if not blank_is_null and (b':""' in joined or b":null" in joined):  # perhaps a blank value
             for at, text in enumerate(written):
-                if b':""' in text or b":null" in text:  # perhaps a blank value
+                if b':""' in text or b":null" in text:
                     written[at] = encode(_without_blanks(rests[at]))
-        # JSON has no line breaks of its own: all are decoded at once.
-        return copy_json(b"\n".join(written).decode().split("\n")) if rests else []
+            joined = b"\n".join(written)
+        return joined.replace(b"\\", b"\\\\").decode().split("\n") if rests else []
 
     def cells(self, place: int) -> list[str] | None:
         record, taken = self.block.objects[place], self._taken
