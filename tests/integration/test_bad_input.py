@@ -369,7 +369,7 @@ def test_many_keys_and_spellings():
 
 
 def test_odd_keys_at_the_beginning():
-    lines = ['{"\\u0000":1,"\\ud800":1}', '{"' + "k" * 300_000 + '":1,' + E % "a" + "}"]
+    lines = ['{"\\u0000":1,"\\ud800":1}', '{"' + "k" * 100_000 + '":1,' + E % "a" + "}"]
     job = run("\n".join(lines) + "\n", "a.ndjson")
     assert outcome(job)[:3] == ("done", 1, 0)
     assert job.reader_state["header"] == ["email"]
