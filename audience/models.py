@@ -248,6 +248,67 @@ class Suppression(models.Model):
         return f"{self.channel} {key[:12]}"
 
 
+class Reference(models.Model):
+    """What a program of the customer's own calls something: a UUID of its making, for a guest, an order or a tracking
+    record. Of orders and tracking records, `ref` is the interaction's `external_id` too.
+    """
+
+    class Schema(models.TextChoices):
+        GUEST = "guest", _("Guest")
+        ORDER = "order", _("Order")
+        TRACKING = "tracking", _("Tracking")
+
+    database = models.ForeignKey(Database, models.CASCADE, related_name="+", db_index=False)
+    schema = models.CharField(_("schema"), max_length=10, choices=Schema.choices)
+    ref = models.UUIDField(_("reference"))
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="references")
+    # The job and the line that wrote it last: a reference that comes twice in one file is told by them.
+    job = models.BigIntegerField()
+    row_no = models.BigIntegerField()
+
+    objects = TenantManager["Reference"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("reference")
+        verbose_name_plural = _("references")
+        constraints = [models.UniqueConstraint(fields=["database", "schema", "ref"], name="reference_once")]
+
+    def __str__(self) -> str:
+        return f"{self.schema} {self.ref}"
+
+
+class Erasure(models.Model):
+    """That a person is to be erased, or was. What stays are hashes: by them nothing that is imported brings the person
+    back. The keys themselves are there only until it is done, to find what is to go.
+    """
+
+    database = models.ForeignKey(Database, models.CASCADE, related_name="erasures", db_index=False)
+    profile_id = models.BigIntegerField(null=True, editable=False)
+    email = models.TextField(_("e-mail"), null=True, db_collation="C")  # noqa: DJ001  unknown is not blank
+    partner_user_id = models.TextField(_("partner user id"), null=True, db_collation="C")  # noqa: DJ001  likewise
+    email_sha256 = models.CharField(_("SHA-256 of the address"), max_length=64, null=True)  # noqa: DJ001  likewise
+    partner_sha256 = models.CharField(_("SHA-256 of the partner user id"), max_length=64, null=True)  # noqa: DJ001
+    requested_by = models.CharField(_("requested by"), max_length=254)
+    requested_at = models.DateTimeField(_("requested at"), db_default=Now())
+    erased_at = models.DateTimeField(_("erased at"), null=True)
+
+    objects = TenantManager["Erasure"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("erasure")
+        verbose_name_plural = _("erasures")
+        indexes = [
+            models.Index(fields=["database"], condition=models.Q(erased_at__isnull=True), name="erasure_pending"),
+            models.Index(fields=["database", "email_sha256"], name="erasure_email"),
+            models.Index(fields=["database", "partner_sha256"], name="erasure_partner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"erasure of {(self.email_sha256 or self.partner_sha256 or '')[:12]}"
+
+
 class ProfileBeforeImage(models.Model):
     """What a profile held before a job changed it: the first image a job leaves is the one it is undone to."""
 

@@ -4,6 +4,14 @@
 JOB_KINDS = {
     "import": "batchjobs.ingestion.run.import_run",
     "expiry": "batchjobs.expiry.expiry_run",
+    "batch": "batchjobs.ingestion.run.import_run",
+    "erasure": "batchjobs.erasure.erasure_run",
+}
+
+# Record types of apps above batchjobs, beside those of batchjobs/ingestion/records: RecordType objects. Nobody chooses
+# them in a form; jobs of their app have them.
+RECORD_TYPES = {
+    "batch": "uploads.records.BATCH",
 }
 
 # How long what is kept: tuples of lines (batchjobs/retention.py), one of each app that has tables of its own.

@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "template_partials",
     "config",
     "batchjobs",
+    "uploads",
     "audience",
     "accounts",
     "console",
