@@ -44,7 +44,7 @@ def source_response(job: BatchJob) -> HttpResponseBase:
     except FileGoneError:
         raise gone from None
     response["Content-Length"] = str(job.file.size)
-    return _as_attachment(response, job.file.name)
+    return as_attachment(response, job.file.name)
 
 
 def error_log_response(job: BatchJob) -> HttpResponseBase:
@@ -53,8 +53,8 @@ def error_log_response(job: BatchJob) -> HttpResponseBase:
     Raises FilesGoneError.
     """
     _refuse_expired(job)
-    response = StreamingHttpResponse(_joined(_log_lines(job)), content_type="application/x-ndjson")
-    return _as_attachment(response, f"{_stem(job)}-errors.ndjson")
+    response = StreamingHttpResponse(joined(_log_lines(job)), content_type="application/x-ndjson")
+    return as_attachment(response, f"{_stem(job)}-errors.ndjson")
 
 
 def rejected_rows_response(job: BatchJob, *, formula_safe: bool) -> HttpResponseBase:
@@ -69,8 +69,8 @@ def rejected_rows_response(job: BatchJob, *, formula_safe: bool) -> HttpResponse
         "json": (_rejected_array, "application/json", ".json"),
         "ndjson": (_rejected_records, "application/x-ndjson", ".ndjson"),
     }.get(kind, (partial(_rejected_lines, formula_safe=formula_safe), "text/csv; charset=utf-8", _csv_suffix(job)))
-    response = StreamingHttpResponse(_joined(lines(job)), content_type=content_type)
-    return _as_attachment(response, f"{_stem(job)}-rejected{suffix}")
+    response = StreamingHttpResponse(joined(lines(job)), content_type=content_type)
+    return as_attachment(response, f"{_stem(job)}-rejected{suffix}")
 
 
 def skipped_rows_response(job: BatchJob) -> HttpResponseBase:
@@ -86,8 +86,8 @@ def skipped_rows_response(job: BatchJob) -> HttpResponseBase:
         "json": ("application/x-ndjson", ".ndjson"),
         "ndjson": ("application/x-ndjson", ".ndjson"),
     }.get(kind, ("text/csv; charset=utf-8", _csv_suffix(job)))
-    response = StreamingHttpResponse(_joined(_skipped_lines(job)), content_type=content_type)
-    return _as_attachment(response, f"{_stem(job)}-skipped{suffix}")
+    response = StreamingHttpResponse(joined(_skipped_lines(job)), content_type=content_type)
+    return as_attachment(response, f"{_stem(job)}-skipped{suffix}")
 
 
 def _skipped_lines(job: BatchJob) -> Iterator[bytes]:
@@ -230,7 +230,7 @@ def _escaped(text: str) -> bool:
     return not re.search("[\ud800-\udc7f\udd00-\udfff]", text)
 
 
-def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
+def joined(lines: Iterator[bytes]) -> Iterator[bytes]:
     """Blocks of a useful size: a response sends each of its parts by itself."""
     block = bytearray()
     for line in lines:
@@ -246,7 +246,7 @@ def _stem(job: BatchJob) -> str:
     return PurePath(PurePath(job.file.name).stem).stem if job.file else f"job-{job.pk}"
 
 
-def _as_attachment(response: Any, name: str) -> HttpResponseBase:
+def as_attachment(response: Any, name: str) -> HttpResponseBase:
     """RFC 6266: a plain name for old clients, the full one for the others."""
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     response["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
