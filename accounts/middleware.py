@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -21,9 +22,9 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.actors import Actor
 from accounts.models import Membership
 from accounts.permissions import Permission, Role
-from accounts.problems import CONTENT_TYPE, is_api, problem_response
+from accounts.problems import Dialect, dialect_of
 from accounts.routes import Access, RouteUnknownError, Rule, rule_entry, rule_of
-from accounts.services import api_key_authenticate, memberships_of
+from accounts.services import api_key_authenticate, api_key_within_rate, memberships_of
 
 # What a form may hold beside the file.
 FORM_BYTES = 1024 * 1024
@@ -42,8 +43,9 @@ class ActorMiddleware:
             response = self.get_response(request)
         finally:
             timezone.deactivate()
-        if is_api(request) and response.status_code >= HTTPStatus.BAD_REQUEST:
-            return _as_problem(response)
+        dialect = dialect_of(request)
+        if dialect and response.status_code >= HTTPStatus.BAD_REQUEST:
+            return _as_error(dialect, response)
         return response
 
     def process_view(
@@ -58,22 +60,26 @@ class ActorMiddleware:
             return HttpResponseNotAllowed(entry if isinstance(entry, dict) else ["GET"])
         if rule is Access.PUBLIC:
             return None
-        return self._program(request, rule) if is_api(request) else self._person(request, rule)
+        dialect = dialect_of(request)
+        return self._program(request, rule, dialect) if dialect else self._person(request, rule)
 
-    def _program(self, request: Any, rule: Rule) -> HttpResponseBase | None:
+    def _program(self, request: Any, rule: Rule, dialect: Dialect) -> HttpResponseBase | None:
         # Keys only: a session's cookie is not looked at, so there is nothing to forge a request with.
         if _length(request) > settings.UPLOAD_MAX_BYTES + FORM_BYTES:
-            return problem_response(413, _("The request is too large."))
-        scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            return problem_response(401, _("Send an API key as “Authorization: Bearer bd_live_…”."))
-        key = api_key_authenticate(token=token.strip())
+            return dialect.respond(413, _("The request is too large."))
+        scheme, _space, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != dialect.scheme or not credentials:
+            return dialect.respond(401, dialect.how)
+        key_id, token = _basic(credentials) if dialect.scheme == "basic" else ("", credentials.strip())
+        key = api_key_authenticate(token=token, key_id=key_id)
         if key is None:
-            return problem_response(401, _("The API key is unknown or has been revoked."))
+            return dialect.respond(401, _("The API key is unknown or has been revoked."))
+        if wait := api_key_within_rate(key=key):
+            return dialect.respond(429, _("Too many requests with this key."), headers={"Retry-After": str(wait)})
         request.actor = Actor(account=key.account, role=Role(key.role), api_key=key)
         structlog.contextvars.bind_contextvars(api_key=key.key_id, account=key.account_id)
         if not (isinstance(rule, Permission) and request.actor.can(rule)):
-            return problem_response(
+            return dialect.respond(
                 403, _("The API key has the role “%(role)s”, which does not allow this.") % {"role": key.role}
             )
         return None
@@ -113,6 +119,15 @@ def _sign_in(request: Any) -> HttpResponse:
     return HttpResponseClientRedirect(login["Location"]) if request.htmx else login
 
 
+def _basic(credentials: str) -> tuple[str, str]:
+    """User name and password of HTTP Basic (RFC 7617); a name that no key has for what is malformed."""
+    try:
+        name, _colon, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return "?", ""
+    return name or "?", password
+
+
 def _length(request: Any) -> int:
     text = request.META.get("CONTENT_LENGTH") or "0"
     return int(text) if text.isdecimal() and len(text) < 19 else 0
@@ -124,9 +139,9 @@ def _activate_zone(name: str) -> None:
         timezone.activate(ZoneInfo(name))
 
 
-def _as_problem(response: HttpResponseBase) -> HttpResponseBase:
+def _as_error(dialect: Dialect, response: HttpResponseBase) -> HttpResponseBase:
     """What Django itself refuses (405, bad host, too large) in the API's form."""
-    if response.headers.get("Content-Type", "").startswith(CONTENT_TYPE):
+    if response.headers.get("Content-Type", "").startswith(dialect.content_type):
         return response
     kept = {name: response.headers[name] for name in ("Allow", "Retry-After") if name in response.headers}
     details = {
@@ -135,6 +150,6 @@ def _as_problem(response: HttpResponseBase) -> HttpResponseBase:
         405: _("This address does not take this method."),
         413: _("The request is too large."),
     }
-    return problem_response(
+    return dialect.respond(
         response.status_code, details.get(response.status_code, _("The request failed.")), headers=kept
     )

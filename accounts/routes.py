@@ -77,6 +77,13 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "api:api-root": {"GET": PUBLIC},
     "api_docs": {"GET": PUBLIC},
     "api_not_found": PUBLIC,
+    # The batch API. Locations and logs are signed links.
+    "batch": {"GET": VIEW, "PUT": RUN_JOBS},
+    "batch_inspect": {"GET": VIEW},
+    "batch_inspect_list": {"GET": VIEW},
+    "batch_location": {"PUT": PUBLIC},
+    "batch_log": {"GET": PUBLIC},
+    "batch_not_found": PUBLIC,
     # For machines. `metrics` checks its own token.
     "healthz": {"GET": PUBLIC},
     "readyz": {"GET": PUBLIC},

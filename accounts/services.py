@@ -7,8 +7,11 @@ import hashlib
 import re
 import secrets
 import string
+import time
 from typing import Any
 
+from django.conf import settings
+from django.core.cache import cache
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -77,10 +80,13 @@ def api_key_revoke(*, by: Actor, key: ApiKey) -> None:
     key.refresh_from_db()
 
 
-def api_key_authenticate(*, token: str) -> ApiKey | None:
-    """The key of a token, with its account; None for one that is malformed, wrong or revoked."""
+def api_key_authenticate(*, token: str, key_id: str = "") -> ApiKey | None:
+    """The key of a token, with its account; None for one that is malformed, wrong or revoked.
+
+    `key_id`: what the program says beside it is its client key; it must be the token's own.
+    """
     match = KEY_PATTERN.fullmatch(token)
-    if match is None:
+    if match is None or (key_id and key_id != match[1]):
         return None
     key = ApiKey.objects.filter(key_id=match[1]).select_related("account").first()
     # The comparison is made for unknown ids too, so that the time taken does not tell them from known ones.
@@ -91,6 +97,18 @@ def api_key_authenticate(*, token: str) -> ApiKey | None:
     if key.last_used_at is None or now - key.last_used_at > dt.timedelta(seconds=LAST_USED_SECONDS):
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
     return key
+
+
+def api_key_within_rate(*, key: ApiKey) -> int:
+    """Counts a request; seconds to wait if the key has made API_RATE_PER_MINUTE in this minute, else 0."""
+    now = int(time.time())
+    counter = f"api-rate:{key.pk}:{now // 60}"
+    cache.add(counter, 0, 120)
+    try:
+        made = cache.incr(counter)
+    except ValueError:  # forgotten in between: the cache was emptied
+        return 0
+    return 60 - now % 60 if made > settings.API_RATE_PER_MINUTE else 0
 
 
 def _digest(secret: str) -> str:

@@ -34,13 +34,20 @@ def store_file(*, account: Account, name: str, content: File[bytes], by: User | 
     size = content.size or 0
     stored_as = default_storage.save(part_name(account), content)
     try:
-        file: SourceFile = SourceFile.objects.create(
-            account=account, name=name, size=size, received=size, created_by=by
-        )
-        FilePart.objects.create(file=file, start=0, size=size, stored_as=stored_as)
+        return record_file(account=account, name=name, size=size, stored_as=stored_as, by=by)
     except BaseException:
         default_storage.delete(stored_as)
         raise
+
+
+def record_file(
+    *, account: Account, name: str, size: int, stored_as: str, by: User | None = None, sha256: str = ""
+) -> SourceFile:
+    """Records bytes that are in storage as a whole file."""
+    file: SourceFile = SourceFile.objects.create(
+        account=account, name=name, size=size, received=size, created_by=by, sha256=sha256
+    )
+    FilePart.objects.create(file=file, start=0, size=size, stored_as=stored_as)
     return file
 
 

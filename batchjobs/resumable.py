@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime as dt
 import io
 from collections.abc import Iterator
-from typing import Protocol
 from uuid import UUID, uuid4
 
 import structlog
@@ -26,20 +25,13 @@ from django.utils.translation import gettext as _
 
 from accounts.actors import Actor
 from accounts.tenancy import TenantQuerySet
+from batchjobs.bodies import READ_BYTES, Body
 from batchjobs.files import SOURCES, part_name
 from batchjobs.models import FilePart, SourceFile
 from batchjobs.services import JobRefusedError, file_name_checked
 from console.formats import filesize
 
 log = structlog.get_logger(__name__)
-
-READ_BYTES = 64 * 1024
-
-
-class Body(Protocol):
-    """The bytes of a request: b"" at their end, OSError when the connection breaks."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class UploadTooLargeError(Exception):

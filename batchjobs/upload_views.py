@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 from uuid import UUID
@@ -25,6 +24,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.problems import is_api, problem_response
 from batchjobs import resumable
+from batchjobs.bodies import patience
 from batchjobs.models import SourceFile
 from batchjobs.services import JobRefusedError
 from console.htmx import go_to
@@ -126,28 +126,13 @@ def _append(request: Request, found: SourceFile) -> HttpResponse:
         raise ProtocolError(411, _("Say in Content-Length how many bytes you send."))
     offset, length = _number(request, "Upload-Offset"), _number(request, "Content-Length")
     try:
-        with _patience(request):
+        with patience(request):
             end = resumable.upload_append(upload=found, offset=offset, body=request, length=length)
     except resumable.OffsetError:
         raise ProtocolError(409, _("The file does not end there: ask with HEAD where it does.")) from None
     if end < offset + length:
         raise ProtocolError(408, _("The connection broke off. What arrived is kept."), Upload_Offset=str(end))
     return _with_state(HttpResponse(status=204), found)
-
-
-@contextmanager
-def _patience(request: Request) -> Iterator[None]:
-    """A sender who falls silent must not keep a thread for ever: reading gives up after UPLOAD_STALL_SECONDS."""
-    sock = request.META.get("gunicorn.socket")  # other servers do not show theirs
-    if sock is None:
-        yield
-        return
-    before = sock.gettimeout()
-    sock.settimeout(settings.UPLOAD_STALL_SECONDS)
-    try:
-        yield
-    finally:
-        sock.settimeout(before)
 
 
 def _abilities() -> HttpResponse:

@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", api.api.urls),
     # Exempt, so that any address and method answers as a problem and not with a page on cookies.
     re_path(r"^api/", csrf_exempt(api.not_found), name="api_not_found"),
+    path("v2/", include("uploads.api_urls")),
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
     path("batch-jobs/", include("batchjobs.urls")),

@@ -45,6 +45,9 @@ class BatchUploadManager(TenantManager["BatchUpload"]):
     def get_queryset(self) -> BatchUploadQuerySet:
         return BatchUploadQuerySet(self.model, using=self._db)
 
+    def with_state(self) -> BatchUploadQuerySet:
+        return self.get_queryset().with_state()
+
 
 class BatchUpload(models.Model):
     """`ref` is the client's own UUID, good once in an account. `checksum` and `size` are as declared; the file of
@@ -64,6 +67,9 @@ class BatchUpload(models.Model):
     fault_params = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(_("created at"), db_default=Now())
     touched_at = models.DateTimeField(_("changed at"), db_default=Now())  # the job's changes are the job's
+
+    state: str  # of `with_state`
+    modified_at: dt.datetime  # likewise
 
     objects = BatchUploadManager()
 

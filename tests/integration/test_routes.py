@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -18,21 +20,27 @@ from batchjobs.resumable import upload_begin
 from tests.factories import make_account, make_user
 from tests.rows import make_job, make_token
 from tests.urlconf import Route, walk
+from uploads.services import Declaration, batch_allocate, location_token
 
 pytestmark = pytest.mark.django_db
 
 ROLES = ("anonymous", "viewer", "marketer", "manager", "stranger", "staff")
-METHODS = ("GET", "POST", "DELETE")
+METHODS = ("GET", "POST", "PUT", "DELETE")
 REFUSALS = {401, 403, 404}
 ROUTES = {str(route): route for route in walk()}
 API_NAMES = ("api_docs", "api_not_found", "api_upload", "api_upload_list")
-API = [r for r in ROUTES.values() if r.name.startswith("api:") or r.name in API_NAMES]
+BATCH_API = ("batch", "batch_inspect", "batch_inspect_list", "batch_location", "batch_log", "batch_not_found")
+API = [r for r in ROUTES.values() if r.name.startswith("api:") or r.name in API_NAMES + BATCH_API]
+NOTHING_HERE = {"api_not_found": "/api/v1/nothing-here", "batch_not_found": "/v2/nothing-here"}
 ADMIN = [r for r in ROUTES.values() if r.name.startswith("admin:")]
 PAGES = [r for r in ROUTES.values() if r not in API and r not in ADMIN]
 # Parameters that name an object of an account.
-OWNED = {"job_id", "key_id", "view_id", "upload_id"}
+OWNED = {"job_id", "key_id", "view_id", "upload_id", "ref"}
 # Parameters that name an object of one person: here the viewer's.
 PERSONAL = {"view_id"}
+
+
+SCHEMES = ("Bearer", "Basic")
 
 
 @dataclass
@@ -54,18 +62,30 @@ class World:
             "view_id": self.view.pk,
             "uidb36": "1",
             "key": "set-password",
+            "ref": str(self.batch.ref),
+            "token": location_token(self.batch),
         }
         if "upload_id" in route.parameters:
             maker = self.people[role if role in Role.values else Role.MANAGER]
             by = Actor(self.account, Role.MANAGER, user=maker)
             sample["upload_id"] = upload_begin(by=by, name="a.csv", size=1).upload_id
-        if route.name == "api_not_found":
-            return "/api/v1/nothing-here"
+        if route.name in NOTHING_HERE:
+            return NOTHING_HERE[route.name]
         return reverse(route.name, kwargs={name: sample[name] for name in route.parameters})
+
+    def batch_headers(self, role: str) -> dict[str, str]:
+        """The same key as HTTP Basic."""
+        if not (header := self.headers[role].get("Authorization")):
+            return {}
+        token = header.removeprefix("Bearer ")
+        pair = f"{token.removeprefix('bd_live_')[:8]}:{token}"
+        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
     def __post_init__(self) -> None:
         self.job = make_job(self.account)
         viewer = self.account.memberships.get(role=Role.VIEWER).user
+        by = Actor(self.account, Role.MANAGER)
+        self.batch = batch_allocate(by=by, ref=uuid4(), declaration=Declaration("a" * 32, 9))
         self.view = SavedView.objects.create(account=self.account, user=viewer, name="Failed", query="status=failed")
 
 
@@ -131,29 +151,31 @@ def test_pages(route: Route, world: World):
 
 @pytest.mark.parametrize("route", API, ids=str)
 def test_api(route: Route, world: World):
+    is_batch = route.name in BATCH_API
     for role in ROLES:
         for method in METHODS:
             # A session is no way into the API: the clients are signed in, the keys decide.
-            response = world.clients[role].generic(method, world.url(route, role), headers=world.headers[role])
+            headers = world.batch_headers(role) if is_batch else world.headers[role]
+            response = world.clients[role].generic(method, world.url(route, role), headers=headers)
             rule = rule_of(route.name, method)
             found = seen(response)
-            if route.name in ("api_not_found", "api:api-root"):
-                assert found in {"not_found", "no_method"}
+            if route.name in (*NOTHING_HERE, "api:api-root", "batch_log"):  # a location's token opens no log
+                assert found in {"not_found", "no_method", "refused"}
             elif rule is None:
                 assert found == "no_method"
             elif rule is PUBLIC:
                 assert found == "in"
             elif not world.headers[role]:
                 assert found == "sign_in"
-                assert response.headers["WWW-Authenticate"] == "Bearer"
+                assert response.headers["WWW-Authenticate"].partition(" ")[0] == SCHEMES[is_batch]
             elif not role_can("manager" if role == "stranger" else role, rule):
                 assert found == "refused"
-            elif role == "stranger" and OWNED & set(route.parameters):
-                assert found == "not_found"
+            elif role == "stranger" and OWNED & set(route.parameters) and (route.name, method) != ("batch", "PUT"):
+                assert found == "not_found"  # but a reference is taken anew in each account
             else:
                 assert found == "in", (role, method, response.status_code)
             if response.status_code >= 400:
-                assert response.headers["Content-Type"] == "application/problem+json"
+                assert response.headers["Content-Type"] == f"application/{'' if is_batch else 'problem+'}json"
                 assert response.json()["status"] == response.status_code
             assert response.status_code < 500
 
