@@ -48,7 +48,7 @@ def _ingest(file: EventFile, rounds: int, others: Mapping[str, Run]) -> dict[str
         "reference": partial(_reference_run, file),
         **others,
     }
-    rates, peaks = _interleaved(runs, rounds)
+    rates, peaks = interleaved(runs, rounds)
     return {
         "ratio": round(rates["ours"] / rates["reference"], 3),
         "ours": round(rates["ours"]),
@@ -68,13 +68,15 @@ def _ingest(file: EventFile, rounds: int, others: Mapping[str, Run]) -> dict[str
     }
 
 
-def _interleaved(runs: Mapping[str, Run], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+def interleaved(
+    runs: Mapping[str, Run], rounds: int, *, unit: str = "rows/s"
+) -> tuple[dict[str, float], dict[str, float]]:
     """The median of each one's rates, and the highest of its memory peaks."""
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for number in range(rounds):
         for name, run in runs.items():
             measured[name].append(run())
-            print(f"round {number + 1}: {name} {measured[name][-1][0]:,.0f} rows/s", file=sys.stderr)
+            print(f"round {number + 1}: {name} {measured[name][-1][0]:,.0f} {unit}", file=sys.stderr)
     return (
         {name: statistics.median(rate for rate, _ in all_) for name, all_ in measured.items()},
         {name: max(peak for _, peak in all_) for name, all_ in measured.items()},
