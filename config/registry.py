@@ -17,6 +17,7 @@ RECORD_TYPES = {
 # How long what is kept: tuples of lines (batchjobs/retention.py), one of each app that has tables of its own.
 RETENTION = {
     "batchjobs": "batchjobs.retention.TABLE",
+    "uploads": "uploads.retention.TABLE",
 }
 
 # Numbers beside the links of the sidebar: URL name -> `(account) -> int`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from config import health
 from config.env import Env
 from tests.factories import make_account
 from tests.integration.test_api_jobs import Program
+from tests.integration.test_batch_api import Program as BatchProgram
 from tests.integration.test_uploads import begin, content_of, head, patch, rows, upload_at
 from tests.rows import make_token
 
@@ -114,3 +116,16 @@ def test_it_can_be_reached_or_not(settings: Any) -> None:
     broken = {**settings.STORAGES["default"]["OPTIONS"], "bucket_name": "nobody-made-this-one"}
     settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": broken}}
     assert Client().get("/readyz").json()["checks"]["storage"] == "not reachable"
+
+
+def test_a_batch_goes_straight_to_the_bucket(account: Account, bucket: Any) -> None:
+    """What is as declared is there, what is not leaves nothing; also beyond the size at which parts are sent."""
+    client = BatchProgram(account)
+    data = random.Random(1).randbytes(9_000_000)
+    allocated = client.allocate(data).json()
+    assert client.upload(allocated["location"]["href"], data).status_code == 200
+    (stored,) = bucket.objects.all()
+    assert stored.get()["Body"].read() == data
+    allocated = client.allocate(data).json()
+    assert client.upload(allocated["location"]["href"], data[:-1] + b"?").status_code == 400
+    assert len(list(bucket.objects.all())) == 1
