@@ -29,7 +29,7 @@ run: ## Install what is missing and run everything: PORT=8000 DATA_DIR=./var
 
 test: ## All tests, those in a browser included
 	@$(bootstrap) venv dev
-	@$(bootstrap) browser
+	@$(bootstrap) programs
 	@unset DATA_DIR; exec $(python) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: ## Lint, types, import rules, templates, migrations, settings for production

@@ -71,6 +71,12 @@ venv() {
     echo "$1 $locks" > .venv/installed
 }
 
+# What the tests use besides packages.
+programs() {
+    browser
+    command -v curl >/dev/null || apt_install curl || say "There is no curl, so the tests that use it are left out."
+}
+
 browser() {
     if [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null; then return; fi
     # On Ubuntu the package is a stub for a snap.
@@ -100,6 +106,6 @@ lock() {
 }
 
 case "${1:-}" in
-    venv | browser | lock) "$@" ;;
-    *) say "Say what to do: venv run, venv dev, venv bench, browser or lock."; exit 2 ;;
+    venv | programs | lock) "$@" ;;
+    *) say "Say what to do: venv run, venv dev, venv bench, programs or lock."; exit 2 ;;
 esac

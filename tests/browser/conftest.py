@@ -19,6 +19,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import Account, Membership
 from accounts.permissions import Role
 from tests.factories import make_account, make_user
+from tests.programs import absent
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = [
@@ -38,10 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     if not Path(CHROMIUM).exists() and find_spec("playwright"):
-        reason = f"There is no Chromium at {CHROMIUM}. Install chromium, or set CHROMIUM to its path."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent(f"There is no Chromium at {CHROMIUM}. Install chromium, or set CHROMIUM to its path.")
     return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": ARGUMENTS}
 
 

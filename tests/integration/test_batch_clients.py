@@ -19,6 +19,7 @@ from samples import make_batches
 from samples.clients.push_batch import BatchClient, BatchRefusedError
 from tests.chaos import ROOT, worker
 from tests.factories import make_account
+from tests.programs import needs
 from tests.rows import make_token
 from tests.web import web
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def desk():
     """URL, client key and token of an account, with web and worker running."""
+    needs("curl", "gzip", "md5sum")
     account = make_account()
     token = make_token(account)
     with web() as server, worker("--poll", "0.2", queue="short"):

@@ -18,6 +18,7 @@ from django.core.files.storage import default_storage
 
 from tests.chaos import until
 from tests.factories import make_account
+from tests.programs import needs
 from tests.rows import make_token
 from tests.web import web
 from uploads.models import BatchUpload
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def desk(tmp_path: Path):
+    needs("curl")
     with web(UPLOAD_STALL_SECONDS="1") as server:
         yield Desk(server, tmp_path)
 
