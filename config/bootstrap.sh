@@ -2,7 +2,7 @@
 # Brings the virtual environment up to what a lock file says. `make` calls it:
 #   config/bootstrap.sh venv run|dev|bench     .venv with config/locks/<name>.txt, without network when nothing changed
 #   config/bootstrap.sh lock             config/locks/*.txt from pyproject.toml; UPGRADE=1 for newer versions
-#   config/bootstrap.sh browser          a Chromium for the browser tests, where that is allowed
+#   config/bootstrap.sh programs         Chromium and curl for the tests, where that is allowed
 # PYTHON names the Python to use; otherwise the newest of those found from 3.11 on.
 set -eu
 cd "$(dirname "$0")/.."
