@@ -10,31 +10,28 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.actors import system_actor
 from accounts.models import Account
 from accounts.services import audit
 from batchjobs import retention
-from batchjobs.doorbell import ring
 from batchjobs.failures import FileFailureError
 from batchjobs.files import StorageFailedError
-from batchjobs.kernel import Lease, LeaseLostError
-from batchjobs.models import BatchJob, Queue
+from batchjobs.housekeeping import STORAGE_TRIES, Notes, schedule
+from batchjobs.kernel import Lease
+from batchjobs.models import BatchJob
 from batchjobs.retention import Check, Policy
 from batchjobs.sessions import owned_by
-from batchjobs.states import ACTIVE, Status
 
 log = structlog.get_logger(__name__)
 
 KIND = "expiry"
 LOT = 100
-STORAGE_TRIES = 10  # then storage is taken to be away, and what is left waits for the next run
 
 Noted = Callable[[str, int], None]
 
@@ -46,7 +43,8 @@ def expiry_schedule(*, now: dt.datetime | None = None) -> int:
         if policy.everywhere:
             apply(policy, None, now)
     accounts = Account.objects.order_by("pk")
-    return sum(_schedule(account, now) for account in accounts if something_due(account, now))
+    due = (account for account in accounts if something_due(account, now))
+    return sum(schedule(account, kind=KIND, title="Expiry", now=now) for account in due)
 
 
 def something_due(account: Account, now: dt.datetime) -> bool:
@@ -64,33 +62,13 @@ def _is_due(policy: Policy, account: Account, now: dt.datetime) -> bool:
         return False
 
 
-def _schedule(account: Account, now: dt.datetime) -> bool:
-    with transaction.atomic():
-        # Beats may be several. The lock lets rows be added that refer to the account.
-        Account.objects.select_for_update(no_key=True).get(pk=account.pk)
-        if BatchJob.objects.for_account(account).filter(kind=KIND, status__in=ACTIVE).exists():
-            return False
-        name = f"Expiry {now.astimezone(dt.UTC):%Y-%m-%d %H:%M} {uuid4().hex[:4]}"
-        # Long: a small file never waits behind it.
-        BatchJob.objects.create(account=account, kind=KIND, name=name, queue=Queue.LONG)
-        ring(Queue.LONG)
-    return True
-
-
 def expiry_run(job: BatchJob, lease: Lease, *, now: dt.datetime | None = None) -> None:
     """Removes what is due in the job's account. What storage does not give up makes it a FileFailureError."""
-    figures: dict[str, int] = job.reader_state.setdefault("removed", {})
-
-    def noted(name: str, count: int) -> None:
-        figures[name] = figures.get(name, 0) + count
-        mine = BatchJob.objects.filter(pk=job.pk, lease_token=lease.token, status=Status.IN_PROGRESS)
-        if not mine.update(reader_state={"removed": figures}, next_chunk=F("next_chunk") + 1, crashes=0):
-            raise LeaseLostError
-
+    notes = Notes(job, lease)
     with owned_by(lease.owner):
-        failed = account_expire(account=job.account, now=now or timezone.now(), check=lease.check, noted=noted)
-        if figures:
-            audit(by=system_actor(job.account), action="retention.removed", target=job.name, data=figures)
+        failed = account_expire(account=job.account, now=now or timezone.now(), check=lease.check, noted=notes.add)
+        if notes.figures:
+            audit(by=system_actor(job.account), action="retention.removed", target=job.name, data=notes.figures)
     if failed:
         raise FileFailureError("STORAGE_FAILED", count=failed)
 

@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any, BinaryIO, Protocol
@@ -73,26 +73,35 @@ def content_measure(opened: Opened, stored_size: int, alive: Callable[[], None])
 
     Raises FileFailureError for an archive that is damaged, that has something behind its end, or that grows too much.
     """
-    content = opened.content
-    content.seek(0)
     size = lines = 0
-    while block := _read_on(content, lines):
-        size += len(block)
-        lines += block.count(b"\n")
-        if opened.packed:
-            _refuse_bomb(size, stored_size)
-        alive()
+    try:
+        for block in content_blocks(opened, stored_size):
+            size += len(block)
+            lines += block.count(b"\n")
+            alive()
+    except FileFailureError as failure:
+        if failure.code == "ARCHIVE_DAMAGED":
+            failure.params.setdefault("line", f"{lines + 1:,}")
+        raise
     return size, lines
 
 
-def _read_on(content: Content, lines: int) -> bytes:
+def content_blocks(opened: Opened, stored_size: int) -> Iterator[bytes]:
+    """The content from its first byte to its last. Raises FileFailureError as `content_measure` does."""
+    opened.content.seek(0)
+    size = 0
+    while block := _read_on(opened.content):
+        size += len(block)
+        if opened.packed:
+            _refuse_bomb(size, stored_size)
+        yield block
+
+
+def _read_on(content: Content) -> bytes:
     try:
         return content.read(BLOCK)
-    except FileFailureError as failure:
-        failure.params.setdefault("line", f"{lines + 1:,}")
-        raise
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise FileFailureError("ARCHIVE_DAMAGED", line=f"{lines + 1:,}", reason=_DAMAGED) from error
+        raise FileFailureError("ARCHIVE_DAMAGED", reason=_DAMAGED) from error
 
 
 def _refuse_bomb(size: int, stored_size: int) -> None:
