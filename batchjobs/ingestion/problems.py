@@ -171,6 +171,11 @@ PROBLEMS: dict[str, Problem] = {
         "The record has two values of the same name, and only one of them can be meant.",
         _("Remove one of the two."),
     ),
+    "PERSON_ERASED": Problem(
+        _("The person was erased"),
+        "The person was erased on request and is not taken in again. The row is not kept.",
+        _("Take the person out of the place the file comes from, too."),
+    ),
     "KEYS_TOO_MANY": Problem(
         _("The record has too many values"),
         "The record has more names than the limit of 1,000.",

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from batchjobs.ingestion.problems import PROBLEMS
 
+PERSON_ERASED = "PERSON_ERASED"
+ERASED = "(erased)"  # stands where a person's data stood
+
 
 class RowError(NamedTuple):
     """One thing wrong with a row. `column` is the file's own name for it, or empty for the row as a whole."""
@@ -27,6 +30,10 @@ class Rejected(NamedTuple):
     errors: list[RowError]
     raw: str
     cells: list[str] | None  # None where the record could not be split into cells
+
+    def without_person(self) -> Rejected:
+        """What may be kept of a row whose person was erased: where it stood, and what was wrong."""
+        return Rejected(self.line, [error._replace(value="") for error in self.errors], ERASED, [ERASED])
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import structlog
 from django.conf import settings
 from psycopg.types.json import Jsonb
 
+from audience.erasures import erased_hashes
 from audience.models import Database, Profile
 from batchjobs.failures import FileFailureError
 from batchjobs.files import FileGoneError, open_file
@@ -187,7 +188,12 @@ def _ask_for_the_order_of_dates(job: BatchJob, checker: Checker, first: CellBloc
         return
     orders = checker.orders_shown(first)  # the check takes records apart
     rejected = checker.check(first).rejected
-    unclear = [(row.line, error.value) for row in rejected for error in row.errors if error.code == "DATE_AMBIGUOUS"]
+    unclear = [
+        (row.line, error.value)
+        for row in rejected
+        for error in row.errors
+        if error.code == "DATE_AMBIGUOUS" and error.value  # nothing is told of somebody who was erased
+    ]
     if len(unclear) * ASKED_FROM > first.count and len(orders) < 2:
         line, value = min(unclear)
         raise FileFailureError("DATE_ORDER_UNKNOWN", example=shown(value), line=f"{line:,}")
@@ -225,6 +231,7 @@ def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> C
         event_in_file_name=in_file_name[1] if in_file_name else "",
         list_name=str(options.get("list") or ""),
         blank_erases=bool(options.get("blank_erases")),
+        erased=erased_hashes(database=job.database_id),
     )
     return RECORD_TYPES[job.record_type].checker(context)
 

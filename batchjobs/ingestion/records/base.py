@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 
+from audience.erasures import key_hash
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion import checks
 from batchjobs.ingestion.copytext import copy_text
 from batchjobs.ingestion.records.columns import Column, Kind, Matched, match_columns, match_keys
 from batchjobs.ingestion.records.table import CellTable, ObjectTable, Table
-from batchjobs.ingestion.rows import CellBlock, CheckedBlock, ObjectBlock
+from batchjobs.ingestion.rows import PERSON_ERASED, CellBlock, CheckedBlock, ObjectBlock
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -60,6 +61,7 @@ class Context:
     event_in_file_name: str = ""  # of the `$EVENT-rest.csv` form, for files without a column of that kind
     list_name: str = ""  # likewise
     blank_erases: bool = False
+    erased: frozenset[str] = frozenset()  # SHA-256 of addresses and partner's numbers that are refused
 
 
 Values = dict[str, list[str]]
@@ -77,6 +79,7 @@ class Checker:
     columns: ClassVar[tuple[Column, ...]]
     identity: ClassVar[tuple[str, ...]] = ("email", "partner_user_id")  # at least one in each row
     identity_code: ClassVar[str] = "IDENTITY_MISSING"
+    personal: ClassVar[tuple[str, ...]] = ("email", "partner_user_id")  # must not name somebody who was erased
     dedupe: ClassVar[str] = ""  # of rows with the same value the first counts
 
     names_found: set[str] = field(default_factory=set)  # of events
@@ -148,6 +151,8 @@ class Checker:
             if (found := table.checked(column, parse, known)) is not None:
                 values[column.name] = found
         self._check_identity(table, values)
+        if self.context.erased:
+            self._refuse_erased(table, values, known)
         for column in self.columns:
             if column.required:
                 self.fill(table, values, column.name, "", "VALUE_MISSING")
@@ -201,6 +206,17 @@ class Checker:
         for at in blank:
             if not any(self._is_told(table, at, name) for name in self.identity):
                 table.add(at, self.identity[0], self.identity_code)
+
+    def _refuse_erased(self, table: Table, values: Values, known: Container[str]) -> None:
+        """`known` addresses were looked at when they came first."""
+        erased = self.context.erased
+        for name in self.personal:
+            column = values.get(name, [])
+            refused = {value for value in set(column) if value and value not in known and key_hash(value) in erased}
+            if refused:
+                for at, value in enumerate(column):
+                    if value in refused:
+                        table.add(at, name, PERSON_ERASED)
 
     def _leave_out_repeated(self, table: Table, column: list[str]) -> list[int]:
         keys = table.keep(column)

@@ -156,6 +156,7 @@ CONFLICTS = (
     DirectConflictError,
     InteractionGoneError,
     psycopg.errors.UniqueViolation,
+    psycopg.errors.ForeignKeyViolation,  # somebody was removed since they were looked up
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
 )
