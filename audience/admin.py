@@ -11,7 +11,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import ReadOnlyAdmin, StaffMayLook
-from audience.models import ContactList, Database, Interaction, ListMember, Profile, Suppression
+from audience.erasures import key_hash
+from audience.models import ContactList, Database, Erasure, Interaction, ListMember, Profile, Suppression
 
 
 class LookingAdmin(ReadOnlyAdmin):
@@ -112,3 +113,33 @@ class SuppressionAdmin(LookingAdmin):
             channel__in=("email", "sms", "push"),
             email_sha256=digest,
         )
+
+
+@admin.register(Erasure)
+class ErasureAdmin(ReadOnlyAdmin):
+    """The address and the number of a pending request are shown to nobody: hashes say enough."""
+
+    list_display = ("address", "number", "database", "requested_by", "requested_at", "erased_at")
+    list_display_links = None
+    list_select_related = ("database",)
+    list_filter = (("erased_at", admin.EmptyFieldListFilter),)
+    search_fields = ("email_sha256",)
+    search_help_text = _("The whole e-mail address, or its SHA-256.")
+    fields = ("email_sha256", "partner_sha256", "database", "requested_by", "requested_at", "erased_at")
+    ordering = ("-pk",)
+    show_full_result_count = False
+
+    @admin.display(description=_("SHA-256 of the address"))
+    def address(self, erasure: Erasure) -> str:
+        return (erasure.email_sha256 or "")[:12]
+
+    @admin.display(description=_("SHA-256 of the partner user id"))
+    def number(self, erasure: Erasure) -> str:
+        return (erasure.partner_sha256 or "")[:12]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip().replace("\x00", "").lower()
+        digest = key_hash(term) if "@" in term else term
+        return (queryset.filter(email_sha256=digest) if term else queryset), False

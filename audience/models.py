@@ -291,6 +291,8 @@ class Erasure(models.Model):
     partner_sha256 = models.CharField(_("SHA-256 of the partner user id"), max_length=64, null=True)  # noqa: DJ001
     requested_by = models.CharField(_("requested by"), max_length=254)
     requested_at = models.DateTimeField(_("requested at"), db_default=Now())
+    # From when on all keys stood here: whatever starts later refuses the person, what started before has to end first.
+    known_at = models.DateTimeField(null=True, editable=False)
     erased_at = models.DateTimeField(_("erased at"), null=True)
 
     objects = TenantManager["Erasure"]()

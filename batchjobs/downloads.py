@@ -79,7 +79,7 @@ def skipped_rows_response(job: BatchJob) -> HttpResponseBase:
     Raises FilesGoneError.
     """
     _refuse_expired(job)
-    if job.file is None:
+    if job.file is None or job.file.removed_at:
         raise FilesGoneError(_("The file of this job is no longer kept"))
     kind = str(job.reader_state.get("format") or "delimited")
     content_type, suffix = {

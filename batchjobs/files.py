@@ -8,7 +8,8 @@ removes the bytes of a file goes through here.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import IO, Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from accounts.models import Account, User
 from batchjobs.models import FilePart, SourceFile
 
 SOURCES = "sources"  # the folder in storage
+BLOCK = 512 * 1024
 
 
 class FileGoneError(Exception):
@@ -63,7 +65,7 @@ def open_file(file: SourceFile) -> IO[bytes]:
     parts = list(file.parts.order_by("start"))
     if sum(part.size for part in parts) != file.size:
         raise FileGoneError
-    return io.BufferedReader(_Parts(parts), 512 * 1024)
+    return io.BufferedReader(_Parts(parts), BLOCK)
 
 
 def open_beginning(file: SourceFile) -> IO[bytes]:
@@ -71,7 +73,25 @@ def open_beginning(file: SourceFile) -> IO[bytes]:
     parts = list(file.parts.order_by("start"))
     if file.removed_at or (not parts and file.size):
         raise FileGoneError
-    return io.BufferedReader(_Parts(parts), 512 * 1024)
+    return io.BufferedReader(_Parts(parts), BLOCK)
+
+
+def stored_blocks(file: SourceFile) -> Iterator[bytes]:
+    """What storage has of a file, part after part; a part that is gone is left out. Raises StorageFailedError."""
+    for part in file.parts.order_by("start"):
+        with suppress(FileNotFoundError), open_stored(part.stored_as) as stored:
+            yield from iter(lambda stored=stored: stored.read(BLOCK), b"")  # type: ignore[misc]
+
+
+def open_stored(name: str) -> IO[bytes]:
+    """An object of storage. Raises FileNotFoundError, and StorageFailedError for what else may go wrong."""
+    try:
+        stored: IO[bytes] = default_storage.open(name)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise StorageFailedError(name) from error
+    return stored
 
 
 def remove_bytes(file: SourceFile, *, each: Callable[[], None] = lambda: None) -> int:

@@ -27,7 +27,7 @@ from batchjobs.states import ACTIVE, ENDED, Status, sources_of
 from console.registry import registered
 
 # Jobs that only keep house: what they did is told by what they did it to, and by the audit log.
-HOUSEKEEPING_KINDS = frozenset({"expiry"})
+HOUSEKEEPING_KINDS = frozenset({"expiry", "erasure"})
 
 # What a failure's sentence was told of the file's content. Of a file without a header these are people.
 FAILURE_VALUES = ("preview", "header", "found")
@@ -302,7 +302,7 @@ TABLE: tuple[Line, ...] = (
     Policy(
         name="housekeeping",
         models=("batchjobs.BatchJob",),
-        what="Jobs that only keep house: expiry",
+        what="Jobs that only keep house: expiry and erasure",
         since="the end of the job",
         kept="HOUSEKEEPING_KEPT_DAYS",
         removed="the job",
@@ -323,7 +323,7 @@ TABLE: tuple[Line, ...] = (
         everywhere=True,
     ),
     Kept(
-        ("audience.Profile", "audience.Interaction", "audience.ListMember"),
+        ("audience.Profile", "audience.Interaction", "audience.ListMember", "audience.Reference"),
         until="the person or the account is removed",
         why="They are what the account keeps Batchdesk for.",
     ),
@@ -337,6 +337,12 @@ TABLE: tuple[Line, ...] = (
         until="the account is removed",
         why="Whoever opted out must stay out, also when a file brings the address back. "
         "Kept by the hash of the address, or by the partner's number.",
+    ),
+    Kept(
+        ("audience.Erasure",),
+        until="the database or the account is removed",
+        why="Whoever was erased must not come back with the next file. Kept by hashes; the address and the number "
+        "themselves only until the erasure is done.",
     ),
     Kept(
         ("batchjobs.BatchJob", "batchjobs.JobRequest"),

@@ -198,7 +198,7 @@ def batchjob_ring(*, job: BatchJob, by: Actor) -> None:
 
 def batchjob_run_anyway(*, job: BatchJob, by: Actor) -> BatchJob:
     """A new job with the file of one that was refused as a duplicate. Raises TransitionRefusedError."""
-    if job.failure_code != "DUPLICATE_FILE" or job.status not in ACTION_STATES[Action.RUN_ANYWAY] or not job.file:
+    if job.failure_code != "DUPLICATE_FILE" or job.status not in ACTION_STATES[Action.RUN_ANYWAY] or not _has_file(job):
         raise TransitionRefusedError(_("Only a job that was refused as a duplicate can be run anyway."))
     return _again(job, by=by, action="batch_job.run_anyway", options={"run_anyway": True})
 
@@ -263,8 +263,8 @@ def actions_allowed(job: BatchJob, *, by: Actor) -> list[Action]:
     allowed = [action for action, states in ACTION_STATES.items() if job.status in states]
     if job.failure_code != "DUPLICATE_FILE" and Action.RUN_ANYWAY in allowed:
         allowed.remove(Action.RUN_ANYWAY)
-    if Action.RERUN in allowed and not _has_file(job):
-        allowed.remove(Action.RERUN)
+    if not _has_file(job):
+        allowed = [action for action in allowed if action not in (Action.RERUN, Action.RUN_ANYWAY)]
     if Action.CANCEL in allowed and job.requests.filter(kind=JobRequest.Kind.CANCEL).exists():
         allowed.remove(Action.CANCEL)
     return allowed

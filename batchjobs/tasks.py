@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from celery.signals import worker_shutting_down
 
-from batchjobs import expiry, kernel, resumable
+from batchjobs import erasure, expiry, kernel, resumable
 from batchjobs.doorbell import DRAINING
 
 
@@ -25,6 +25,12 @@ def jobs_sweep() -> None:
 def expiry_schedule() -> None:
     """Makes jobs that remove what is past its time, where there is something."""
     expiry.expiry_schedule()
+
+
+@shared_task
+def erasure_schedule() -> None:
+    """Makes jobs that erase people, where that was asked for and can be done."""
+    erasure.erasure_schedule()
 
 
 @shared_task

@@ -202,6 +202,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": env.JOB_SWEEP_SECONDS * 3},  # or they pile up while no worker listens
     },
     "expiry": {"task": "batchjobs.tasks.expiry_schedule", "schedule": env.EXPIRY_EVERY_SECONDS},
+    "erasure": {"task": "batchjobs.tasks.erasure_schedule", "schedule": env.EXPIRY_EVERY_SECONDS},
     "uploads": {"task": "batchjobs.tasks.uploads_sweep", "schedule": 3600},
 }
 
