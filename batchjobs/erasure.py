@@ -185,7 +185,7 @@ class _Erasing:
         requests = list(Erasure.objects.filter(pk__in=self.notes.state["requests"]))
         emails = {request.email for request in requests if request.email}
         numbers = {request.partner_user_id for request in requests if request.partner_user_id}
-        self._erase_rows(Traces(emails, numbers), Traces(emails, numbers, number_min=1))
+        self._erase_rows(Traces(emails, numbers), Traces(emails, numbers, every=True))
         self._erase_reports(Traces(emails, numbers))
         self._remove_files(Traces(emails, numbers))
 

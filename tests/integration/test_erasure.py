@@ -286,6 +286,19 @@ def test_numbers_count_alone_and_short_ones_only_as_cells() -> None:
     assert not numbers.in_row("a,77", None)
 
 
+def test_words_are_not_searched_for(marketer: Actor) -> None:
+    """A request with something that is no address, or a number that is a word, does not empty the library."""
+    words = Traces(["a", "opened", "@"], ["unknown", "opened"])
+    assert not words.in_blocks([b"a@example.com,opened,unknown\n"])
+    assert words.in_row("unknown,x", ["unknown", "x"])
+    job = run_file(marketer, "partner_user_id,event_name\nunknown,opened\n177,\n", "n.csv")
+    ask(marketer.account, email="opened", partner_user_id="unknown")
+    erase()
+    assert not Profile.objects.filter(partner_user_id="unknown").exists()
+    assert SourceFile.objects.get(pk=job.file_id).removed_at is None
+    assert Erasure.objects.get().erased_at
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1250", "iso-8859-2"])
 def test_letters_of_other_scripts(encoding: str) -> None:
     traces = Traces(["stanisław.wójcik@wp.pl"], [])
