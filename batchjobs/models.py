@@ -40,7 +40,8 @@ class Queue(models.TextChoices):
 class SourceFile(models.Model):
     """A file in the account's library: its bytes are its parts, one after the other (batchjobs/files.py).
 
-    A file that is still arriving has `received` < `size`. `removed_at` is set when it expired and the bytes are gone.
+    A file that is still arriving has `received` < `size`. `removed_at` is set when its bytes are gone:
+    it expired, or somebody in it was erased.
     """
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="files", db_index=False)
