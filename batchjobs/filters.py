@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from batchjobs.models import BatchJob
 from batchjobs.search import INDEXED_LETTERS, NAME, SEARCHES, Choice, SearchBy
 from batchjobs.states import Status
+from console.lists import params_kept
 from console.tables import NEAR, Sort, Table
 
 # Jobs that have not counted anything yet come before those that counted nothing.
@@ -65,13 +66,7 @@ def midnight(day: dt.date) -> dt.datetime:
 
 def list_params(given: QueryDict) -> QueryDict:
     """Of what a URL says, the part that is the list's and makes sense: rows, drawers and saved views keep it."""
-    params = QueryDict(mutable=True)
-    for name in LIST_PARAMS:
-        values = [clean for value in given.getlist(name) if (clean := value.replace("\x00", "").strip())]
-        sensible = _SENSIBLE.get(name)
-        if kept := [value for value in values if sensible is None or sensible(value)]:
-            # Of a repeated parameter the last one counts; only statuses are several.
-            params.setlist(name, list(dict.fromkeys(kept)) if name == "status" else kept[-1:])
+    params = params_kept(given, LIST_PARAMS, _SENSIBLE)
     was = SEARCHES.get(given.get("was") or "")
     if was and was.choices and was is not SEARCHES[params.get("by", NAME)]:
         params.pop("q", None)  # chosen from a list that is gone

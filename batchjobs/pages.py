@@ -21,28 +21,13 @@ from batchjobs.saved_views import query_to_keep, savedviews_of
 from batchjobs.search import SEARCHES
 from batchjobs.states import Status
 from console.formats import number
+from console.lists import Chip, StatusChoice, capped, without
 from console.tables import BIGINT, COUNT_CAP, NEAR, Table, counts_capped, url_with
 
 SEARCH_CAP = 1000
 FILTERS = ("by", "q", "status", "from", "to")
 ROW_RELATIONS = ("file", "created_by", "created_by_key")
 DETAIL_RELATIONS = ("account", *ROW_RELATIONS, "duplicate_of", "rerun_of")
-
-
-@dataclass(frozen=True, slots=True)
-class StatusChoice:
-    value: str
-    label: str
-    count: str
-    checked: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """A filter that is on, and the URL without it."""
-
-    label: str
-    href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +91,7 @@ def list_context(request: Any) -> dict[str, Any]:
         "to_day": on["to"].isoformat() if "to" in on else "",
         "days_on": len({"from", "to"} & set(on)),
         "chips": chips,
-        "clear_url": url_with(path, _without(params, *FILTERS)),
+        "clear_url": url_with(path, without(params, *FILTERS)),
         "list_url": url_with(path, params),
         "total": total,
         "only_newest": number(NEAR) if filters.newest_since else "",
@@ -155,16 +140,8 @@ def _id(value: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and 0 < int(value[:19]) < BIGINT else None
 
 
-def _without(params: QueryDict, *names: str) -> QueryDict:
-    """The list's state without some filters, on its first page."""
-    rest = params.copy()
-    for name in (*names, "after", "before"):
-        rest.pop(name, None)
-    return rest
-
-
 def _filtered(path: str, params: QueryDict, changes: Mapping[str, str | list[str]]) -> str:
-    return url_with(path, _without(params), **changes)
+    return url_with(path, without(params), **changes)
 
 
 def _is_period(params: QueryDict, word: str) -> bool:
@@ -175,7 +152,7 @@ def _chips(path: str, params: QueryDict, filters: BatchJobFilter) -> list[Chip]:
     on, chips = filters.understood, []
     if "q" in on:
         label = f"{filters.search_by.label}: {filters.q_label}"
-        chips.append(Chip(label, url_with(path, _without(params, "q"))))
+        chips.append(Chip(label, url_with(path, without(params, "q"))))
     statuses = on.get("status", [])
     for value in statuses:
         others = [other for other in statuses if other != value]
@@ -187,10 +164,10 @@ def _chips(path: str, params: QueryDict, filters: BatchJobFilter) -> list[Chip]:
             label = _("Created: %(period)s") % {"period": str(PERIODS[word][1]).lower()}
         else:
             label = _("Created from %(day)s") % {"day": date_format(on["from"], "j M Y")}
-        chips.append(Chip(label, url_with(path, _without(params, "from"))))
+        chips.append(Chip(label, url_with(path, without(params, "from"))))
     if "to" in on:
         label = _("Created to %(day)s") % {"day": date_format(on["to"], "j M Y")}
-        chips.append(Chip(label, url_with(path, _without(params, "to"))))
+        chips.append(Chip(label, url_with(path, without(params, "to"))))
     return chips
 
 
@@ -201,7 +178,7 @@ def _counts(filters: BatchJobFilter, chosen: list[str]) -> tuple[dict[str, str],
         cap = SEARCH_CAP if "q" in filters.understood else COUNT_CAP
         counts = counts_capped({status: found.filter(status=status) for status in Status.values}, cap=cap)
         total = sum(counts[status] for status in chosen or counts)
-        return {status: _capped(count, cap) for status, count in counts.items()}, _capped(total, cap)
+        return {status: capped(count, cap) for status, count in counts.items()}, capped(total, cap)
     # A word is looked for once, not once for each status, and no further than anyone reads.
     # Jobs of some days lie together: in the order of days they are come upon first.
     days = ("-created_at", "-pk") if {"from", "to"} & set(filters.understood) else ()
@@ -213,8 +190,4 @@ def _counts(filters: BatchJobFilter, chosen: list[str]) -> tuple[dict[str, str],
     if chosen:
         statuses = list(filters.qs.order_by().values_list("status", flat=True)[: SEARCH_CAP + 1])
     at_least = {status: f"{number(tally[status])}+" if tally[status] else "" for status in Status.values}
-    return at_least, _capped(len(statuses), SEARCH_CAP)
-
-
-def _capped(count: int, cap: int) -> str:
-    return f"{number(cap)}+" if count > cap else number(count)
+    return at_least, capped(len(statuses), SEARCH_CAP)

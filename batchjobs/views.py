@@ -16,8 +16,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import get_conditional_response
-from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -45,7 +43,7 @@ from batchjobs.saved_views import (
     savedviews_of,
 )
 from batchjobs.states import TransitionRefusedError
-from console.htmx import go_to, vary_on_htmx, wants_fragment
+from console.htmx import go_to, poll_answer, vary_on_htmx, wants_fragment
 from console.tables import url_with
 
 # Any: `actor` and `htmx` are set by middleware.
@@ -192,23 +190,14 @@ def batchjob_live(request: Request) -> HttpResponseBase:
     count = services.active_count(request.actor.account)
     seen = [f"{job.pk}:{job.status}:{job.next_chunk}" for job in jobs]
     state = "|".join([*seen, view.version if view else "", str(count), str(timezone.localdate()), str(request.actor)])
-    etag = f'"{salted_hmac("batchjob_live", state).hexdigest()}"'
-    unchanged = get_conditional_response(request, etag=etag)
-    if unchanged is not None and unchanged.status_code == 304:
-        return unchanged
     context = {
         "rows": [JobRow(job, now) for job in jobs],
         "view": view,
         "nav_active": count,
         "polling": any(job.is_active for job in [*jobs, *([opened] if opened else [])]),
-        "etag": etag,
-        "oob": True,
         "list_query": list_params(QueryDict((request.GET.get("query") or "").removeprefix("?"))).urlencode(),
     }
-    response = render(request, "batchjobs/live.html", context)
-    response["ETag"] = etag
-    response["Cache-Control"] = "no-store"
-    return response
+    return poll_answer(request, "batchjobs/live.html", context, state)
 
 
 @require_http_methods(["GET", "POST"])

@@ -95,6 +95,29 @@ def moment(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
     return formats.date_format(local, "j M Y")
 
 
+def second(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
+    """As `moment`, to the second: for what follows each other quickly. “14:30:05”, “18 Aug 2026, 14:30:05”."""
+    if value is None:
+        return "–"
+    local = timezone.localtime(value)
+    days = (timezone.localdate(now or timezone.now()) - local.date()).days
+    time = formats.date_format(local, "H:i:s")
+    if days == 0:
+        return time
+    if days == 1:
+        return _("Yesterday %(time)s") % {"time": time}
+    return f"{formats.date_format(local, 'j M Y')}, {time}"
+
+
+def millisecond(value: dt.datetime | None) -> str:
+    """As `exact`, with milliseconds: “21 November 2026, 14:30:05.418 WET”."""
+    if value is None:
+        return "–"
+    local = timezone.localtime(value)
+    day_and_time = formats.date_format(local, "j F Y, H:i:s")
+    return f"{day_and_time}.{local.microsecond // 1000:03} {formats.date_format(local, 'T')}"
+
+
 def exact(value: dt.datetime | None) -> str:
     """With seconds and zone, for details: “21 November 2026, 14:30:05 WET”."""
     if value is None:

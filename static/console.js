@@ -39,9 +39,9 @@
     markCurrentRow();
   }
   function markCurrentRow() {
-    const id = document.querySelector("dialog.drawer[data-job]")?.dataset.job;
+    const id = document.querySelector("dialog.drawer[data-row]")?.dataset.row;
     for (const row of document.querySelectorAll("#results tr[aria-current]")) row.removeAttribute("aria-current");
-    if (id) document.getElementById(`job-${id}`)?.setAttribute("aria-current", "true");
+    if (id) document.getElementById(id)?.setAttribute("aria-current", "true");
   }
   // Closing a drawer shows the list, which is there already: the URL changes, the focus goes back to where it was.
   function leave(dialog, href) {
@@ -235,8 +235,8 @@
     const { elt, verb, parameters } = event.detail;
     if (verb !== "get") return;
     if (elt.hasAttribute("data-live-poll")) {
-      for (const row of document.querySelectorAll("tr[data-live]")) parameters.append("job", row.dataset.live);
-      const opened = document.querySelector("#job-body[data-live]");
+      for (const row of document.querySelectorAll("tr[data-live]")) parameters.append(elt.dataset.livePoll, row.dataset.live);
+      const opened = document.querySelector("dialog.drawer [data-live]:not(.pill)");
       if (opened) parameters.append("open", opened.dataset.live);
       parameters.append("query", location.search);
       return;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from django import template
 from django.forms import BoundField
 from django.template import Context
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from console import formats
@@ -19,7 +20,7 @@ from console.registry import registered
 
 register = template.Library()
 
-for _name in ("number", "filesize", "clock", "span", "time_left", "moment", "exact", "day"):
+for _name in ("number", "filesize", "clock", "span", "time_left", "moment", "second", "exact", "millisecond", "day"):
     register.filter(_name, getattr(formats, _name))
 
 # Status values, of whatever app, and how they look: (tone, icon). Colour is never alone.
@@ -32,6 +33,13 @@ LOOKS: dict[str, tuple[str, str]] = {
     "expired": ("ghost", "archive"),
     "active": ("ok", "ok"),
     "revoked": ("none", "slash"),
+    "uploading": ("info", "up-c"),
+    "location_expired": ("none", "clock"),
+    "file_uploaded": ("ghost", "inbox"),
+    "processing": ("info", "spin"),
+    "success": ("ok", "ok"),
+    "corrupted": ("bad", "broken"),
+    "error": ("warn", "warn"),
 }
 
 
@@ -139,6 +147,20 @@ def nav_link(
         "counted": count is not None,
         "count": count(actor.account) if count and actor else 0,
     }
+
+
+SHELL = re.compile(r"""(?P<cm>^\#.*$)|(?P<str>"(?:\\.|[^"\\])*"|'[^']*')|(?P<opt>(?<=\s)-{1,2}[\w-]+)""", re.MULTILINE)
+
+
+@register.filter
+def shell(text: str) -> SafeString:
+    """Lines for a shell, with comments, strings and options marked."""
+    parts, end = [], 0
+    for found in SHELL.finditer(text):
+        parts.append((conditional_escape(text[end : found.start()]),))
+        parts.append((format_html('<span class="{}">{}</span>', found.lastgroup, found.group()),))
+        end = found.end()
+    return format_html_join("", "{}", [*parts, (text[end:],)])
 
 
 @register.simple_tag
