@@ -60,6 +60,11 @@ ROUTES: dict[str, Rule | dict[str, Rule]] = {
     "upload_list": RUN_JOBS,
     "upload": RUN_JOBS,
     "upload_discard": RUN_JOBS,
+    # Batch uploads.
+    "batch_upload_list": VIEW,
+    "batch_upload_live": VIEW,
+    "batch_upload_detail": VIEW,
+    "batch_upload_log": VIEW,
     # The API. The key's role decides.
     "api:batch_jobs": {"GET": VIEW, "POST": RUN_JOBS},
     "api:batch_job": {"GET": VIEW},

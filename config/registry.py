@@ -23,4 +23,5 @@ RETENTION = {
 # Numbers beside the links of the sidebar: URL name -> `(account) -> int`.
 NAV_COUNTS = {
     "batchjob_list": "batchjobs.services.active_count",
+    "batch_upload_list": "uploads.pages.active_count",
 }

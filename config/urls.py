@@ -26,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
     path("batch-jobs/", include("batchjobs.urls")),
+    path("uploads/", include("uploads.urls")),
 ]
 
 handler500 = "console.views.server_error"

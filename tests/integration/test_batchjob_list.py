@@ -20,8 +20,8 @@ from tests.factories import make_actor
 from tests.operations import make_job
 
 LIST = "/batch-jobs/"
-# Session, person, memberships; the counts in one statement; the page; the person's views; the number in the sidebar.
-LIST_QUERIES = 7
+# Session, person, memberships; the counts in one statement; the page; the person's views; two numbers in the sidebar.
+LIST_QUERIES = 8
 
 
 def names(html: str) -> list[str]:

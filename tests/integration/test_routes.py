@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -19,8 +18,10 @@ from batchjobs.models import SavedView
 from batchjobs.resumable import upload_begin
 from tests.factories import make_account, make_user
 from tests.rows import make_job, make_token
+from tests.uploads import make_batch
 from tests.urlconf import Route, walk
-from uploads.services import Declaration, batch_allocate, location_token
+from uploads.services import location_token
+from uploads.states import State
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +63,7 @@ class World:
             "view_id": self.view.pk,
             "uidb36": "1",
             "key": "set-password",
-            "ref": str(self.batch.ref),
+            "ref": self.batch.ref,
             "token": location_token(self.batch),
         }
         if "upload_id" in route.parameters:
@@ -83,9 +84,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.job = make_job(self.account)
+        self.batch = make_batch(self.account, State.CORRUPTED)  # one that has a log
         viewer = self.account.memberships.get(role=Role.VIEWER).user
-        by = Actor(self.account, Role.MANAGER)
-        self.batch = batch_allocate(by=by, ref=uuid4(), declaration=Declaration("a" * 32, 9))
         self.view = SavedView.objects.create(account=self.account, user=viewer, name="Failed", query="status=failed")
 
 
