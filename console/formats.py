@@ -8,6 +8,8 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+RECENT_DAYS = 180  # within them a day is clear without its year
+
 
 def number(value: float | None) -> str:
     """43902 -> “43,902”; None -> “–”."""
@@ -96,7 +98,7 @@ def moment(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
 
 
 def second(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
-    """As `moment`, to the second: for what follows each other quickly. “14:30:05”, “18 Aug 2026, 14:30:05”."""
+    """As `moment`, to the second, for what comes in quick succession: “14:30:05”, “18 Aug, 14:30:05”."""
     if value is None:
         return "–"
     local = timezone.localtime(value)
@@ -106,7 +108,8 @@ def second(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
         return time
     if days == 1:
         return _("Yesterday %(time)s") % {"time": time}
-    return f"{formats.date_format(local, 'j M Y')}, {time}"
+    recent = abs(days) < RECENT_DAYS
+    return f"{formats.date_format(local, 'j M' if recent else 'j M Y')}, {time}"
 
 
 def millisecond(value: dt.datetime | None) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
@@ -23,7 +22,7 @@ from batchjobs.progress import Progress, failure_shown, progress_of
 from batchjobs.states import ACTIVE, Status
 from console.formats import number
 from console.lists import Chip, StatusChoice, without
-from console.tables import url_with
+from console.tables import counts_capped, url_with
 from uploads import snippets
 from uploads.faults import FAULTS
 from uploads.filters import LABELS, LOCATION_EXPIRED, UPLOAD_TABLE, UploadFilter, list_params
@@ -43,9 +42,11 @@ def uploads_of(account: Account) -> BatchUploadQuerySet:
 
 def active_count(account: Account) -> int:
     """How many uploads something is awaited of: the number beside “Batch uploads” in the sidebar."""
-    waiting = Q(job__isnull=True, fault="", location_expires_at__gt=timezone.now())
+    # Two parts, one statement: few jobs are unfinished, and an index knows which; an OR would look at every upload.
     listed = BatchUpload.objects.for_account(account).listed()
-    return int(listed.filter(waiting | Q(job__status__in=ACTIVE)).count())
+    waiting = listed.filter(job__isnull=True, fault="", location_expires_at__gt=timezone.now())
+    running = BatchJob.objects.for_account(account).filter(status__in=ACTIVE, batch_upload__in=listed)
+    return sum(counts_capped({"waiting": waiting, "running": running}).values())
 
 
 def upload_url(params: QueryDict, upload: BatchUpload) -> str:

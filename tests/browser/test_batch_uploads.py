@@ -47,8 +47,8 @@ def uploads(account: Account, person: Any) -> dict[str, BatchUpload]:
             account, State.CORRUPTED, ref="e09d7ac4-55f1-47b6-a3c8-1d20be96f07c", age=ago(50), size=3_300_000
         ),
         "unread": make(
-            account, State.ERROR, ref="1c64b8fe-2a90-4d3f-bb17-86e5d0a7c921", age=ago(45), failure_code="NO_ROWS",
-            size=402, seconds=0.211,
+            account, State.ERROR, ref="1c64b8fe-2a90-4d3f-bb17-86e5d0a7c921", age=ago(45), size=402,
+            failure_code="ARCHIVE_DAMAGED", seconds=0.211,
         ),
         "success": make(
             account, State.SUCCESS, ref="5be20f93-7c4d-4a21-9e8e-0b6c71d3f5e4", age=ago(40), valid=10_000
@@ -84,6 +84,7 @@ def test_screen(
     page = open_page(path, screen=screen, theme=theme)
     if name == "status-menu":
         page.locator("details[data-multi] > summary").click()
+    page.wait_for_timeout(100)  # colours of buttons fade in
     folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"batch-uploads-{name}-{screen}-{theme}.png")

@@ -1,0 +1,93 @@
+"""Batch uploads for support staff: found by reference across accounts, read-only, processed again."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.contrib.messages import get_messages
+from django.test import Client
+from django.urls import reverse
+
+from tests.factories import make_account, make_user
+from tests.uploads import make_batch
+from uploads.models import BatchUpload
+from uploads.states import State
+
+pytestmark = pytest.mark.django_db
+UPLOADS = "/admin/uploads/batchupload/"
+REF = "7d2f41c8-90b3-4f0e-8f0b-5a1de20c6e11"
+
+
+@pytest.fixture
+def client() -> Client:
+    client = Client()
+    client.force_login(make_user(is_staff=True, is_superuser=True))
+    return client
+
+
+def found(client: Client, query: str) -> list[str]:
+    return [str(upload.ref) for upload in client.get(f"{UPLOADS}?{query}").context["cl"].result_list]
+
+
+@pytest.mark.parametrize("q", [REF, REF.upper(), REF.replace("-", ""), "7D2F41", "8f0b-5a1d", "0c6e11", "Harbour"])
+def test_is_found_across_accounts(q: str, client: Client):
+    make_batch(make_account("Pier Nine Vinyl"))
+    make_batch(make_account("Harbour Records"), ref=REF)
+    assert found(client, f"q={q}") == [REF]
+
+
+def test_filters(client: Client):
+    one, other = make_account(), make_account("Pier Nine Vinyl")
+    bad = make_batch(one, State.CORRUPTED)
+    good = make_batch(other, State.SUCCESS)
+    assert found(client, "fault=SIZE_MISMATCH") == [str(bad.ref)]
+    assert found(client, "fault=none") == [str(good.ref)]
+    assert found(client, "fault=CHECKSUM_MISMATCH") == []
+    assert found(client, f"account__id__exact={other.pk}") == [str(good.ref)]
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_list_queries_do_not_grow(times: int, client: Client, django_assert_max_num_queries: Any):
+    for state in [State.SUCCESS, State.UPLOADING, State.CORRUPTED] * times:
+        make_batch(make_account(), state)
+    with django_assert_max_num_queries(8):
+        found(client, "")
+
+
+def test_page_of_an_upload(client: Client):
+    upload = make_batch(make_account(), State.ERROR, ref=REF)
+    upload.events.create(what="received", detail="<script>alert(1)</script> 9 bytes")
+    page = client.get(f"{UPLOADS}{upload.pk}/change/").content.decode()
+    assert "received" in page
+    assert "&lt;script&gt;" in page
+    assert reverse("admin:batchjobs_batchjob_change", args=[upload.job_id]) in page
+    assert 'name="_save"' not in page
+    assert client.post(f"{UPLOADS}{upload.pk}/change/", {"ref": REF}).status_code == 403
+    assert client.post(f"{UPLOADS}{upload.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_process_again(client: Client, monkeypatch: pytest.MonkeyPatch):
+    """What it does is uploads.services; here: that it is asked by the person for each, and what is said."""
+
+    class BatchRefusedError(Exception):
+        pass
+
+    asked = []
+
+    def batch_process_again(*, upload: BatchUpload, by: Any) -> None:
+        asked.append((upload.pk, by.account.pk, by.user.is_staff))
+        if upload.job_id is None:
+            raise BatchRefusedError("No file of this batch has arrived.")
+
+    stub: Any = ModuleType("uploads.services")
+    stub.batch_process_again, stub.BatchRefusedError = batch_process_again, BatchRefusedError
+    monkeypatch.setitem(sys.modules, "uploads.services", stub)
+    account = make_account()
+    good, none = make_batch(account, State.ERROR), make_batch(account, ref=REF)
+    answer = client.post(UPLOADS, {"action": "process_again", "_selected_action": [good.pk, none.pk]})
+    said = sorted(str(message) for message in get_messages(answer.wsgi_request))
+    assert said == ["1: the file is in the queue again.", f"{REF}: No file of this batch has arrived."]
+    assert sorted(asked) == [(good.pk, account.pk, True), (none.pk, account.pk, True)]
