@@ -175,7 +175,7 @@ def _by_id(upload_id: int) -> BatchUpload:
     return found
 
 
-class _Counted(File):  # type: ignore[type-arg]  # generic for the types alone
+class _Counted(File):  # generic for the types alone
     """A body on its way into storage: what passes is counted and hashed. Never more than a block in memory."""
 
     def __init__(self, body: Body, length: int) -> None:
