@@ -4,7 +4,7 @@
 JOB_KINDS = {
     "import": "batchjobs.ingestion.run.import_run",
     "expiry": "batchjobs.expiry.expiry_run",
-    "batch": "batchjobs.ingestion.run.import_run",
+    "batch": "uploads.run.batch_run",
     "erasure": "batchjobs.erasure.erasure_run",
 }
 

@@ -202,7 +202,8 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": env.JOB_SWEEP_SECONDS * 3},  # or they pile up while no worker listens
     },
     "expiry": {"task": "batchjobs.tasks.expiry_schedule", "schedule": env.EXPIRY_EVERY_SECONDS},
-    "erasure": {"task": "batchjobs.tasks.erasure_schedule", "schedule": env.EXPIRY_EVERY_SECONDS},
+    # Often: who is to be erased may wait for a job that is about to end, and looking costs next to nothing.
+    "erasure": {"task": "batchjobs.tasks.erasure_schedule", "schedule": 60, "options": {"expires": 180}},
     "uploads": {"task": "batchjobs.tasks.uploads_sweep", "schedule": 3600},
 }
 
