@@ -59,3 +59,14 @@ def test_moment_is_in_the_persons_zone() -> None:
         assert formats.exact(NOW) == "21 November 2026, 14:30:00 UTC"
     with timezone.override("Europe/Berlin"):
         assert formats.moment(just_before_midnight, NOW) == "00:30"
+
+
+def test_to_the_second_and_to_the_millisecond() -> None:
+    now = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
+    at = dt.datetime(2026, 11, 25, 9, 3, 30, 902_400, dt.UTC)
+    assert formats.second(at, now) == "09:03:30"
+    assert formats.second(at - dt.timedelta(days=1), now) == "Yesterday 09:03:30"
+    assert formats.second(at - dt.timedelta(days=20), now) == "5 Nov, 09:03:30"
+    assert formats.second(at - dt.timedelta(days=365), now) == "25 Nov 2025, 09:03:30"
+    assert formats.millisecond(at) == "25 November 2026, 09:03:30.902 UTC"
+    assert formats.second(None) == formats.millisecond(None) == "–"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchjobs.states import Status
-from console.templatetags.console import LOOKS, Bar, bars, icon, pill, split_bar
+from console.templatetags.console import LOOKS, Bar, bars, icon, pill, shell, split_bar
 
 
 def test_every_status_has_a_look() -> None:
@@ -37,3 +37,12 @@ def test_bars_have_no_inline_style_and_survive_zero() -> None:
     drawn = bars([Bar(0, "nothing"), Bar(0, "nothing")], "Rows")
     assert "style=" not in drawn
     assert 'height="0.0"' in drawn
+
+
+def test_shell_lines_are_marked_and_escaped() -> None:
+    html = shell('# a <b>\ncurl -u "$K:\\"x\\"" -d \'{"a": 1}\' < f')
+    assert html == (
+        '<span class="cm"># a &lt;b&gt;</span>\ncurl <span class="opt">-u</span> '
+        '<span class="str">&quot;$K:\\&quot;x\\&quot;&quot;</span> <span class="opt">-d</span> '
+        '<span class="str">&#x27;{&quot;a&quot;: 1}&#x27;</span> &lt; f'
+    )
