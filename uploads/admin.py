@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,6 +15,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import ReadOnlyAdmin, ReadOnlyInline, support_actor
+from uploads import services
 from uploads.faults import FAULTS
 from uploads.filters import UUID_DIGITS, ref_digits, refs_from
 from uploads.models import BatchUpload, UploadEvent
@@ -98,7 +98,6 @@ class BatchUploadAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Process again: read the file once more"))
     def process_again(self, request: HttpRequest, uploads: QuerySet[BatchUpload]) -> None:
-        services = import_module("uploads.services")
         good = 0
         for upload in uploads:
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,9 +9,9 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
+from accounts.models import AuditEvent
 from tests.factories import make_account, make_user
 from tests.uploads import make_batch
-from uploads.models import BatchUpload
 from uploads.states import State
 
 pytestmark = pytest.mark.django_db
@@ -69,25 +67,25 @@ def test_page_of_an_upload(client: Client):
     assert client.post(f"{UPLOADS}{upload.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_process_again(client: Client, monkeypatch: pytest.MonkeyPatch):
-    """What it does is uploads.services; here: that it is asked by the person for each, and what is said."""
-
-    class BatchRefusedError(Exception):
-        pass
-
-    asked = []
-
-    def batch_process_again(*, upload: BatchUpload, by: Any) -> None:
-        asked.append((upload.pk, by.account.pk, by.user.is_staff))
-        if upload.job_id is None:
-            raise BatchRefusedError("No file of this batch has arrived.")
-
-    stub: Any = ModuleType("uploads.services")
-    stub.batch_process_again, stub.BatchRefusedError = batch_process_again, BatchRefusedError
-    monkeypatch.setitem(sys.modules, "uploads.services", stub)
+def test_process_again(client: Client):
     account = make_account()
-    good, none = make_batch(account, State.ERROR), make_batch(account, ref=REF)
-    answer = client.post(UPLOADS, {"action": "process_again", "_selected_action": [good.pk, none.pk]})
-    said = sorted(str(message) for message in get_messages(answer.wsgi_request))
-    assert said == ["1: the file is in the queue again.", f"{REF}: No file of this batch has arrived."]
-    assert sorted(asked) == [(good.pk, account.pk, True), (none.pk, account.pk, True)]
+    good, none, running = (
+        make_batch(account, State.ERROR),
+        make_batch(account, ref=REF),
+        make_batch(account, State.PROCESSING),
+    )
+    answer = client.post(UPLOADS, {"action": "process_again", "_selected_action": [good.pk, none.pk, running.pk]})
+    assert sorted(str(message) for message in get_messages(answer.wsgi_request)) == sorted(
+        [
+            "1: the file is in the queue again.",
+            f"{REF}: No file of this batch has arrived, so there is nothing to process.",
+            f"{running.ref}: The job of this batch has not ended yet, or its file is no longer kept.",
+        ]
+    )
+    first = good.job
+    good.refresh_from_db()
+    assert good.job != first
+    assert (good.job.rerun_of, good.job.file, good.job.status, good.job.kind) == (first, good.file, "pending", "batch")
+    assert good.events.latest("pk").what == "processed again"
+    event = AuditEvent.objects.for_account(account).latest("pk")
+    assert (event.action, event.target) == ("batch_upload.process_again", str(good.ref))
