@@ -28,6 +28,7 @@ FILE_AT_FAULT = frozenset(
     {
         *("FILE_EMPTY", "NO_ROWS", "BINARY_FILE", "NAME_UNKNOWN", "JSON_BROKEN", "FILE_GONE", "COLUMNS_TOO_MANY"),
         *("GZIP_MISNAMED", "ZIP_MISNAMED", "ZIP_NOT_ONE_FILE", "ZIP_ENCRYPTED", "ARCHIVE_DAMAGED", "ARCHIVE_TOO_LARGE"),
+        "TAR_IN_GZIP",
     }
 )
 
@@ -121,6 +122,11 @@ FAILURES: dict[str, Failure] = {
         _("The name ends in .gz, but this is not gzip"),
         _("It looks like {kind}. Give it the name that fits, or pack it with gzip. Nothing was changed."),
         _("Not gzip"),
+    ),
+    "TAR_IN_GZIP": Failure(
+        _("The archive holds a tar, not a file of records"),
+        _("Pack the file itself with gzip, without tar around it. Nothing was changed."),
+        _("Tar in the gzip"),
     ),
     "ZIP_MISNAMED": Failure(
         _("The name ends in .zip, but this is not a zip archive"),

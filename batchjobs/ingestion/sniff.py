@@ -27,7 +27,7 @@ _SIGNATURES: list[tuple[bytes, str]] = [
     (b"\x7fELF", "a program"),
     (b"SQLite format 3", "a database"),
 ]
-_TAR_HEADER = 512
+TAR_HEADER = 512
 
 
 def kind_of(head: bytes) -> str:
@@ -35,12 +35,13 @@ def kind_of(head: bytes) -> str:
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind
-    return "a tar archive" if _is_tar(head[:_TAR_HEADER]) else ""
+    return "a tar archive" if is_tar(head) else ""
 
 
-def _is_tar(header: bytes) -> bool:
+def is_tar(head: bytes) -> bool:
     """By the header's checksum, which all dialects have (POSIX pax, "ustar Interchange Format")."""
-    if len(header) < _TAR_HEADER:
+    header = head[:TAR_HEADER]
+    if len(header) < TAR_HEADER:
         return False
     written = header[148:156].strip(b" \0")
     if not written or written.strip(b"01234567"):

@@ -20,7 +20,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from batchjobs.failures import FileFailureError
-from batchjobs.ingestion.sniff import kind_of
+from batchjobs.ingestion.sniff import TAR_HEADER, is_tar, kind_of
 
 BLOCK = 512 * 1024
 # Objects take many times the room of their text: with larger blocks their memory goes back to the system and is asked
@@ -59,7 +59,16 @@ def content_open(stored: BinaryIO, name: str, alive: Callable[[], None] = lambda
             raise FileFailureError("FILE_EMPTY")
         if not head.startswith(GZIP_MAGIC):
             raise FileFailureError("GZIP_MISNAMED", kind=kind_of(head) or "plain text")
-        return Opened(Rewound(GzipContent(stored), alive), name[:-3], packed=True)
+        content = Rewound(GzipContent(stored), alive)
+        try:
+            beginning = _read_on(content, TAR_HEADER)
+        except FileFailureError as failure:
+            failure.params.setdefault("line", "1")
+            raise
+        if is_tar(beginning):
+            raise FileFailureError("TAR_IN_GZIP")
+        content.seek(0)
+        return Opened(content, name[:-3], packed=True)
     if lowered.endswith(".zip"):
         if not head:
             raise FileFailureError("FILE_EMPTY")
@@ -97,9 +106,9 @@ def content_blocks(opened: Opened, stored_size: int) -> Iterator[bytes]:
         yield block
 
 
-def _read_on(content: Content) -> bytes:
+def _read_on(content: Content, size: int = BLOCK) -> bytes:
     try:
-        return content.read(BLOCK)
+        return content.read(size)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise FileFailureError("ARCHIVE_DAMAGED", reason=_DAMAGED) from error
 

@@ -105,9 +105,9 @@ LARGE = b"email,note\n" + b"".join(b"p%d@example.com,%d\n" % (n, n * 7919 % 1000
 PACKED = gzip.compress(LARGE)
 
 ARCHIVES: dict[str, tuple[bytes, str, str, str]] = {
-    "tar in gzip": (gzip.compress(tar()), "a.csv.gz", "BINARY_FILE", "tar"),
-    "tar of pax in gzip": (gzip.compress(tar(tarfile.PAX_FORMAT)), "a.csv.gz", "BINARY_FILE", "tar"),
-    "tar of v7 in gzip": (gzip.compress(tar(v7=True)), "a.csv.gz", "BINARY_FILE", "tar"),
+    "tar in gzip": (gzip.compress(tar()), "a.csv.gz", "TAR_IN_GZIP", "tar"),
+    "tar of pax in gzip": (gzip.compress(tar(tarfile.PAX_FORMAT)), "a.csv.gz", "TAR_IN_GZIP", "tar"),
+    "tar of v7 in gzip": (gzip.compress(tar(v7=True)), "a.csv.gz", "TAR_IN_GZIP", "tar"),
     "tar called csv": (tar(v7=True), "a.csv", "BINARY_FILE", "tar"),
     "zip called gz": (zipped({"a.csv": GOOD}), "a.csv.gz", "GZIP_MISNAMED", "zip"),
     "gzip called csv": (gzip.compress(GOOD), "a.csv", "BINARY_FILE", "gzip"),
