@@ -11,7 +11,7 @@ from django.conf import settings
 
 from batchjobs.failures import FileFailureError
 from batchjobs.ingestion.formats import Reader
-from batchjobs.ingestion.records.base import Checker
+from batchjobs.ingestion.records.base import BlockChecker
 from batchjobs.ingestion.records.event import ATTRIBUTES
 from batchjobs.ingestion.rejects import RejectsPart, job_folder
 from batchjobs.ingestion.rows import CellBlock, ObjectBlock
@@ -46,7 +46,7 @@ class Chunks:
     job: BatchJob
     lease: Lease
     reader: Reader
-    checker: Checker
+    checker: BlockChecker
     pool: LoaderPool
     people: People | None  # for writing straight into the audience
     n: int
@@ -63,6 +63,8 @@ class Chunks:
         if self.bad_in_a_row > REJECTS_IN_A_ROW or self.broken:
             return None
         reader.seek(reader.offset, reader.line)
+        if self.checker.is_unsettled:
+            self.pool.settle()
         self.checker.new_chunk()
         try:
             for block in self._blocks():

@@ -29,8 +29,8 @@ from batchjobs.ingestion.formats import (
     layout_to_state,
     reader_of,
 )
-from batchjobs.ingestion.records import RECORD_TYPES
-from batchjobs.ingestion.records.base import Checker, Context
+from batchjobs.ingestion.records import record_type_of
+from batchjobs.ingestion.records.base import BlockChecker, Checker, Context
 from batchjobs.ingestion.records.table import for_people
 from batchjobs.ingestion.rejects import shown
 from batchjobs.ingestion.rows import CellBlock, CheckedBlock, ObjectBlock
@@ -40,7 +40,7 @@ from batchjobs.ingestion.writing.interactions import InteractionWriter
 from batchjobs.ingestion.writing.ledger import RunPlan, Writer
 from batchjobs.ingestion.writing.loader import LoaderPool
 from batchjobs.kernel import Lease, LeaseLostError
-from batchjobs.models import BatchJob, Chunk
+from batchjobs.models import IMPORT, BatchJob, Chunk
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,11 @@ NOTED = """
 
 
 def import_run(job: BatchJob, lease: Lease) -> None:
-    """Reads the job's file from its checkpoint to its end. What stops the file is raised as FileFailureError."""
+    """Reads the job's file from its checkpoint to its end. What stops the file is raised as FileFailureError.
+
+    A "batch" is a file of a program: always NDJSON, never refused as a duplicate or for its rejected rows. Whoever sent
+    it asks for each record what became of it.
+    """
     assert job.file is not None  # noqa: S101  imports have one
     with _stored(job) as stored:
         if "lines" not in job.reader_state:
@@ -86,12 +90,13 @@ def import_run(job: BatchJob, lease: Lease) -> None:
             job.reader_state = {"lines": lines, "size": size}
             _prepare(job, lease, replace(opened, content=_Attended(opened.content, lease)))
         content = _Attended(opened.content, lease)
-        if job.options.get("max_invalid_percent") is not None and not job.dry_run:
+        if job.kind == IMPORT and job.options.get("max_invalid_percent") is not None and not job.dry_run:
             _refuse_share(job, lease, content)
         _load(job, lease, content)
     if job.reader_state.get("refused"):
         raise FileFailureError("INVALID_TOO_MANY", **job.reader_state["refused"])
-    _judge(job)
+    if job.kind == IMPORT:
+        _judge(job)
 
 
 @dataclass(slots=True)
@@ -121,7 +126,7 @@ def _stored(job: BatchJob) -> Iterator[BinaryIO]:
 
 
 def _refuse_duplicate(job: BatchJob, lease: Lease, stored: BinaryIO) -> None:
-    """The first step: the file's SHA-256. The same bytes in another job of the type end this one."""
+    """The first step: the file's SHA-256. The same bytes in another job of the type end this one: only an import."""
     digest = hashlib.sha256()
     while block := stored.read(HASH_BLOCK):
         digest.update(block)
@@ -142,22 +147,23 @@ def _refuse_duplicate(job: BatchJob, lease: Lease, stored: BinaryIO) -> None:
         ).fetchone()
         if row is None or not row[0]:
             raise LeaseLostError
-    if row[1] is not None and not job.dry_run and not job.options.get("run_anyway"):
+    if row[1] is not None and job.kind == IMPORT and not job.dry_run and not job.options.get("run_anyway"):
         raise FileFailureError("DUPLICATE_FILE", duplicate_of=row[1])
 
 
 def _prepare(job: BatchJob, lease: Lease, opened: Opened) -> None:
     """Finds out how the file is to be read, and keeps that with the job."""
-    found = layout_find(opened, job.options, settings.RECORD_MAX_BYTES)
+    options = job.options if job.kind == IMPORT else {**job.options, "format": "ndjson"}
+    found = layout_find(opened, options, settings.RECORD_MAX_BYTES)
     key, layout, first = found.key, found.layout, found.first
     preview = _preview(layout.header, first)  # before the check, which takes records apart
     try:
         checker = _checker(job, layout, lease, has_header=found.has_header)
-        if first is not None:
+        if first is not None and isinstance(checker, Checker):
             checker.new_chunk()
             _ask_for_the_order_of_dates(job, checker, first)
         if not found.has_header:
-            ours = set(checker.matched.names.values())
+            ours = set(checker.matched.names.values()) if isinstance(checker, Checker) else set()
             layout.header = [key for at, key in enumerate(layout.header) if at < HEADER_KEYS or key in ours]
     except FileFailureError as failure:
         # a missing column, or a question, stops the file here
@@ -212,7 +218,7 @@ def _preview(header: list[str], first: CellBlock | ObjectBlock | None) -> dict[s
     return {"header": [shown(name) for name in header[:PREVIEW_COLUMNS]], "rows": rows}
 
 
-def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> Checker:
+def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> BlockChecker:
     assert job.file is not None  # noqa: S101  imports have one
     assert job.database_id is not None  # noqa: S101  likewise
     options = job.options
@@ -232,8 +238,9 @@ def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> C
         list_name=str(options.get("list") or ""),
         blank_erases=bool(options.get("blank_erases")),
         erased=erased_hashes(database=job.database_id),
+        job=job.pk,
     )
-    return RECORD_TYPES[job.record_type].checker(context)
+    return record_type_of(job.record_type).checker(context)
 
 
 def _refuse_share(job: BatchJob, lease: Lease, content: Content) -> None:
@@ -274,16 +281,23 @@ def _checked_blocks(job: BatchJob, lease: Lease, content: Content) -> Iterator[C
 
 
 def _load(job: BatchJob, lease: Lease, content: Content) -> None:
-    """Straight into the audience where the file allows it; from the first conflict on by way of the stage."""
+    """Straight into the audience where the file allows it; from the first conflict on by way of the stage.
+
+    The chunk at the checkpoint is checked against all that was committed, so it conflicts only with what others write
+    meanwhile: conflicts are counted from the last chunk that came in.
+    """
     direct = not job.reader_state.get("staged")
-    for _again in range(CONFLICTS_MAX):
+    conflicts = 0
+    while conflicts < CONFLICTS_MAX:
+        begun = job.next_chunk
         try:
             _load_rest(job, lease, content, direct=direct)
             return
         except CONFLICTS as conflict:
-            log.info("staged_from_here", chunk=job.next_chunk, reason=type(conflict).__name__)
             job.refresh_from_db(fields=["next_chunk", "next_offset", "next_line", "reader_state"])
+            log.info("staged_from_here", chunk=job.next_chunk, reason=type(conflict).__name__)
             direct = False
+            conflicts = conflicts + 1 if job.next_chunk == begun else 1
     raise RuntimeError("The same chunk conflicts again and again.")
 
 
@@ -303,9 +317,9 @@ def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -
         blank_erases=checker.context.blank_erases,
     )
     people: People | None = None
-    writer: Writer = RECORD_TYPES[job.record_type].writer(plan)
-    simple = isinstance(writer, InteractionWriter) and "partner_user_id" not in checker.matched.known
-    if direct and simple and not plan.dry_run:
+    writer: Writer = record_type_of(job.record_type).writer(plan)
+    by_email = isinstance(checker, Checker) and "partner_user_id" not in checker.matched.known
+    if direct and by_email and isinstance(writer, InteractionWriter) and not plan.dry_run:
         removals = Database.objects.values_list("removals", flat=True).get(pk=plan.database)
         is_empty = not Profile.objects.filter(database=plan.database).exists()
         people = People(lease.control, plan.database, job.pk, is_empty)

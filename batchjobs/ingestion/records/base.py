@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,22 +63,60 @@ class Context:
     list_name: str = ""  # likewise
     blank_erases: bool = False
     erased: frozenset[str] = frozenset()  # SHA-256 of addresses and partner's numbers that are refused
+    job: int = 0
 
 
 Values = dict[str, list[str]]
 
 
+class BlockChecker(ABC):
+    """What a run needs of a checker: it turns raw blocks into COPY text. A chunk begins with `new_chunk`.
+
+    Checker goes column by column; a record type whose records are no rows has one of its own.
+    """
+
+    __slots__ = ()
+    columns: ClassVar[tuple[Column, ...]] = ()  # as people are told of them
+    identity: ClassVar[tuple[str, ...]] = ()  # at least one of these columns in each row
+
+    context: Context
+    names_found: set[str]  # of events
+
+    @abstractmethod
+    def __init__(self, context: Context) -> None: ...
+
+    @abstractmethod
+    def new_chunk(self) -> None: ...
+
+    @abstractmethod
+    def check(self, block: CellBlock | ObjectBlock, people: People | None = None) -> CheckedBlock:
+        """Checks a block. With `people` the text is for the audience itself, else for the stage."""
+
+    @property
+    @abstractmethod
+    def has_attributes(self) -> bool:
+        """Whether rows tell something of the person."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether the file has, or (JSON) may have, this column."""
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether what the chunk does must be seen in the database before the next one is checked."""
+        return False
+
+
 @dataclass(slots=True)
-class Checker:
-    """Turns raw blocks into COPY text. A chunk begins with `new_chunk`.
+class Checker(BlockChecker):
+    """Checks rows column by column.
 
     Raises FileFailureError NO_DELIMITER, HEADER_MISSING or COLUMN_MISSING for a file that cannot be of the type.
     """
 
     context: Context
     # The declaration of a record type.
-    columns: ClassVar[tuple[Column, ...]]
-    identity: ClassVar[tuple[str, ...]] = ("email", "partner_user_id")  # at least one in each row
+    identity: ClassVar[tuple[str, ...]] = ("email", "partner_user_id")
     identity_code: ClassVar[str] = "IDENTITY_MISSING"
     personal: ClassVar[tuple[str, ...]] = ("email", "partner_user_id")  # must not name somebody who was erased
     dedupe: ClassVar[str] = ""  # of rows with the same value the first counts
@@ -130,19 +169,16 @@ class Checker:
         return None
 
     def has(self, name: str) -> bool:
-        """Whether the file has, or (JSON) may have, this column."""
         return not self.context.has_header or name in self.matched.known
 
     @property
     def has_attributes(self) -> bool:
-        """Whether rows tell something of the person."""
         return any(map(self.has, ("first_name", "last_name")))
 
     def new_chunk(self) -> None:
         self._seen.append(set())
 
     def check(self, block: CellBlock | ObjectBlock, people: People | None = None) -> CheckedBlock:
-        """Checks a block column by column. With `people` the text is for the audience itself, else for the stage."""
         table = self._table(block)
         parse = self.context.parse_time
         known = people.ids if people else ()
@@ -258,7 +294,7 @@ class Checker:
 class RecordType:
     """An entry of the registry: how rows of a type are checked and written, and what people are told of it."""
 
-    checker: type[Checker]
+    checker: type[BlockChecker]
     writer: Callable[..., Any]
     title: str | _StrPromise
     help: str | _StrPromise

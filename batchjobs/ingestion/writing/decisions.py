@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchjobs.ingestion.writing.ledger import Merged, Session
-from batchjobs.ingestion.writing.stage import StagedWriter, taken_off
+from batchjobs.ingestion.writing.stage import OutdatedError, StagedWriter, taken_off
 
 DROP_KNOWN = """
     DELETE FROM stage WHERE row_no IN (
@@ -29,8 +29,8 @@ DECIDE = """
 WANTED = "SELECT count(DISTINCT interaction_id) FROM stage"
 
 
-class InteractionGoneError(Exception):
-    """An interaction was removed after it was looked up: the chunk is read again."""
+class InteractionGoneError(OutdatedError):
+    """An interaction was removed after it was looked up."""
 
 
 class DecisionWriter(StagedWriter):

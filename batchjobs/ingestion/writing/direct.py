@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import psycopg
 
 from batchjobs.ingestion.copytext import Part, copy_objects, copy_text, copy_texts
-from batchjobs.ingestion.writing.decisions import InteractionGoneError
 from batchjobs.ingestion.writing.ledger import ChunkRecord, Merged, RunPlan, Session
+from batchjobs.ingestion.writing.people import before_images
+from batchjobs.ingestion.writing.stage import OutdatedError
 
 COLUMNS = "database_id, profile_id, kind, occurred_at, external_id, properties, created_by_job, row_no"
 PEOPLE = """
@@ -33,23 +34,19 @@ MAKE = """
 # Interactions have no foreign key: this says that nobody was removed since their ids were looked up, and lets nobody be
 # removed before the commit (audience.models.Database).
 REMOVALS = "SELECT removals FROM audience_database WHERE id = %(database)s FOR SHARE"
-CHANGE = """
-    WITH before AS (
-        INSERT INTO audience_profilebeforeimage (job, profile_id, email, partner_user_id, attributes)
-        SELECT %(job)s, id, email, partner_user_id, attributes FROM (
-            SELECT p.id, p.email, p.partner_user_id, p.attributes FROM people s JOIN audience_profile p ON p.id = s.id
-            WHERE NOT s.new AND (p.attributes || s.attributes) IS DISTINCT FROM p.attributes
-              AND p.created_by_job IS DISTINCT FROM %(job)s
-            ORDER BY p.email FOR UPDATE OF p) changing
-        ON CONFLICT (job, profile_id) DO NOTHING RETURNING 1
-    ), changed AS (
+_CHANGING = """
+    people s JOIN audience_profile p ON p.id = s.id
+    WHERE NOT s.new AND (p.attributes || s.attributes) IS DISTINCT FROM p.attributes
+"""
+CHANGE = f"""
+    WITH before AS ({before_images(_CHANGING)} RETURNING 1), changed AS (
         UPDATE audience_profile p SET attributes = p.attributes || s.attributes, updated_at = clock_timestamp()
         FROM people s
         WHERE p.id = s.id AND NOT s.new AND (p.attributes || s.attributes) IS DISTINCT FROM p.attributes
           AND (SELECT count(*) FROM before) >= 0  -- the images come first
         RETURNING 1
     ) SELECT count(*) FROM changed
-"""
+"""  # noqa: S608  no outside text
 KNOWN = "SELECT email, id::text FROM audience_profile WHERE database_id = %s AND email = ANY(%s)"
 RESERVE = "SELECT string_agg(nextval('audience_profile_id_seq')::text, ',') FROM generate_series(1, %s)"
 CACHED_MAX = 300_000  # addresses: about 60 MB
@@ -154,7 +151,7 @@ class Direct:
 
 CONFLICTS = (
     DirectConflictError,
-    InteractionGoneError,
+    OutdatedError,
     psycopg.errors.UniqueViolation,
     psycopg.errors.ForeignKeyViolation,  # somebody was removed since they were looked up
     psycopg.errors.LockNotAvailable,

@@ -73,6 +73,17 @@ class LoaderPool:
         self._put(self._current(), chunk)
         self._feed = None
 
+    def settle(self) -> None:
+        """Waits until every chunk that was finished is committed."""
+        while True:
+            with self._turn:
+                self._turn.wait_for(lambda: self._committed == self._begun or self._error is not None, POLL_SECONDS)
+                if self._error is not None:
+                    raise self._error
+                if self._committed == self._begun:
+                    return
+            self.idle()
+
     def _current(self) -> queue.Queue[str | ChunkRecord]:
         if self._feed is None:
             self._feed = queue.Queue(PIECES_AHEAD)

@@ -33,16 +33,28 @@ LEARN_PARTNERS = f"""
           FROM ({_PAIRS}) s OFFSET 0) found
     WHERE p.id = found.id AND found.taken IS NULL
 """  # noqa: S608  no outside text
-# What a profile held before this job changed it. Profiles that the job made itself need no image.
-BEFORE_LEARNING = f"""
-    INSERT INTO audience_profilebeforeimage (job, profile_id, email, partner_user_id, attributes)
-    SELECT %(job)s, p.id, p.email, p.partner_user_id, p.attributes
-    FROM (SELECT {BY_EMAIL.format(" AND p.partner_user_id IS NULL")} AS id FROM ({_PAIRS}) s
-          UNION SELECT {BY_PARTNER.format(" AND p.email IS NULL")} FROM ({_PAIRS}) s) found
-    JOIN audience_profile p ON p.id = found.id
-    WHERE p.created_by_job IS DISTINCT FROM %(job)s
-    ON CONFLICT (job, profile_id) DO NOTHING
-"""  # noqa: S608  no outside text
+
+
+def before_images(changing: str) -> str:
+    """A statement that keeps what profiles held before this job changed them; of several, the first image stays.
+
+    `changing` goes on behind FROM, and calls the profiles p. Those that the job made itself need no image.
+    """
+    return f"""
+        INSERT INTO audience_profilebeforeimage (job, profile_id, email, partner_user_id, attributes)
+        SELECT %(job)s, id, email, partner_user_id, attributes FROM (
+            SELECT p.id, p.email, p.partner_user_id, p.attributes FROM {changing}
+              AND p.created_by_job IS DISTINCT FROM %(job)s
+            ORDER BY p.email, p.partner_user_id FOR UPDATE OF p) changing
+        ON CONFLICT (job, profile_id) DO NOTHING
+    """  # noqa: S608  no outside text
+
+
+BEFORE_LEARNING = before_images(f"""
+    (SELECT {BY_EMAIL.format(" AND p.partner_user_id IS NULL")} AS id FROM ({_PAIRS}) s
+     UNION SELECT {BY_PARTNER.format(" AND p.email IS NULL")} FROM ({_PAIRS}) s) found
+    JOIN audience_profile p ON p.id = found.id WHERE true
+""")  # noqa: S608  no outside text
 
 
 def _profiles(key: str, condition: str, conflict: str) -> tuple[str, str, str]:
@@ -66,19 +78,16 @@ def _profiles(key: str, condition: str, conflict: str) -> tuple[str, str, str]:
 
 def _with_attributes(key: str, condition: str, conflict: str, find: str, clean: str) -> str:
     """Only what differs is written: an unchanged profile must not look changed. The last row of a person counts."""
+    changing = f"""
+        (SELECT w.attributes, {find} AS id FROM wanted w OFFSET 0) w JOIN audience_profile p ON p.id = w.id
+        WHERE {clean}(p.attributes || w.attributes) IS DISTINCT FROM p.attributes
+    """  # noqa: S608
     return f"""
         WITH wanted AS MATERIALIZED (
             SELECT {key}, batchdesk_jsonb_merge(attributes ORDER BY row_no) AS attributes
             FROM stage WHERE {condition} GROUP BY {key}
         ), before AS (
-            INSERT INTO audience_profilebeforeimage (job, profile_id, email, partner_user_id, attributes)
-            SELECT %(job)s, id, email, partner_user_id, attributes FROM (
-                SELECT p.id, p.email, p.partner_user_id, p.attributes
-                FROM (SELECT w.attributes, {find} AS id FROM wanted w OFFSET 0) w JOIN audience_profile p ON p.id = w.id
-                WHERE {clean}(p.attributes || w.attributes) IS DISTINCT FROM p.attributes
-                  AND p.created_by_job IS DISTINCT FROM %(job)s
-                ORDER BY p.{key} FOR UPDATE OF p) changing
-            ON CONFLICT (job, profile_id) DO NOTHING RETURNING 1
+            {before_images(changing)} RETURNING 1
         ), written AS (
             INSERT INTO audience_profile AS p (database_id, {key}, attributes, created_by_job)
             SELECT %(database)s, {key}, attributes, %(job)s FROM wanted

@@ -24,6 +24,10 @@ class StageConflictError(Exception):
     """Some rows are already there: the merge starts again without them."""
 
 
+class OutdatedError(Exception):
+    """What was looked up when the chunk was checked is no longer so: the run goes on from its checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class StagedWriter:
     """A subclass says how its stage looks (`fields`: column -> type) and how it is merged (`write`)."""

@@ -6,7 +6,7 @@ one. Whoever is known by the partner's number has a row of that key beside it. S
 
 from __future__ import annotations
 
-from batchjobs.ingestion.writing.ledger import Merged, Session
+from batchjobs.ingestion.writing.ledger import Merged, RunPlan, Session
 from batchjobs.ingestion.writing.stage import StagedWriter, taken_off
 
 _FOUND = """(SELECT max(x.opted_out_at) FROM audience_suppression x
@@ -86,10 +86,16 @@ class SuppressionWriter(StagedWriter):
     }
 
     def write(self, session: Session, merged: Merged) -> None:
-        ids = self.plan.ids
-        merged.known_lines = taken_off(session, DROP_KNOWN, ids)
+        merged.known_lines = write_suppressions(session, self.plan, merged)
         merged.valid -= len(merged.known_lines)
-        session.execute(JOIN_TWINS, ids)
-        session.execute(LEARN_SHA256, ids)
-        new = [session.execute(statement, ids).fetchone() for statement in ADD]
-        merged.figures["new_optouts"] = sum(row[0] for row in new if row)
+
+
+def write_suppressions(session: Session, plan: RunPlan, merged: Merged) -> list[int]:
+    """Adds the opt-outs of the stage, and counts them in `merged`; the lines of those that were there already."""
+    ids = plan.ids
+    known = taken_off(session, DROP_KNOWN, ids)
+    session.execute(JOIN_TWINS, ids)
+    session.execute(LEARN_SHA256, ids)
+    new = [session.execute(statement, ids).fetchone() for statement in ADD]
+    merged.figures["new_optouts"] = sum(row[0] for row in new if row)
+    return known
