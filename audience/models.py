@@ -251,6 +251,8 @@ class Suppression(models.Model):
 class Reference(models.Model):
     """What a program of the customer's own calls something: a UUID of its making, for a guest, an order or a tracking
     record. Of orders and tracking records, `ref` is the interaction's `external_id` too.
+
+    One without a profile stands for what a record removed, or found gone: it only tells its job that it was there.
     """
 
     class Schema(models.TextChoices):
@@ -261,7 +263,7 @@ class Reference(models.Model):
     database = models.ForeignKey(Database, models.CASCADE, related_name="+", db_index=False)
     schema = models.CharField(_("schema"), max_length=10, choices=Schema.choices)
     ref = models.UUIDField(_("reference"))
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="references")
+    profile = models.ForeignKey(Profile, models.CASCADE, null=True, related_name="references")
     # The job and the line that wrote it last: a reference that comes twice in one file is told by them.
     job = models.BigIntegerField()
     row_no = models.BigIntegerField()

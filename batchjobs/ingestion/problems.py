@@ -181,4 +181,64 @@ PROBLEMS: dict[str, Problem] = {
         "The record has more names than the limit of 1,000.",
         _("Send the values that matter."),
     ),
+    "REF_INVALID": Problem(
+        _("The record has no reference"),
+        "A reference must be a UUID, such as 7d1f0c6e-1b6a-4c83-9f0a-2f6f6f1f9d11.",
+        _("Each record carries a UUID of the sender's making, by which it is found again."),
+    ),
+    "REF_TWICE": Problem(
+        _("The reference stands in the batch twice"),
+        "ref stands in this batch already: the first record with it counts.",
+        _("Send later changes of the same record in a batch of their own."),
+    ),
+    "REF_EXISTS": Problem(
+        _("What is to be created is there already"),
+        "mode is create, and a record with this ref is there already.",
+        _("Send it with mode upsert, or insert to replace it."),
+    ),
+    "REF_OF_OTHER_SCHEMA": Problem(
+        _("The reference is that of another kind of record"),
+        "A record of another schema has this ref.",
+        _("Orders and tracking records need references of their own."),
+    ),
+    "SCHEMA_UNKNOWN": Problem(
+        _("The kind of record is not known"),
+        "schema must be guest, order or tracking.",
+        _("Each record says what it is."),
+    ),
+    "MODE_UNKNOWN": Problem(
+        _("The mode is not known"),
+        "mode must be insert, create, upsert, merge, delete or gdpr_delete.",
+        _("Each record says what is to be done with it."),
+    ),
+    "MODE_NOT_ALLOWED": Problem(
+        _("The mode is not for this kind of record"),
+        "mode gdpr_delete is for guests only.",
+        _("Orders and tracking records are removed with mode delete, or with their guest."),
+    ),
+    "RECORD_VALUE_MISSING": Problem(
+        _("The record has no value"),
+        "value must be an object.",
+        _("Only deletions go without."),
+    ),
+    "VALUE_TYPE_WRONG": Problem(
+        _("The value is of the wrong type"),
+        "This field does not take a value of this type.",
+        _("Texts are in quotes, numbers are not, and lists are in square brackets."),
+    ),
+    "GUEST_UNIDENTIFIED": Problem(
+        _("The guest has no identity"),
+        "Guest without identity information: give an e-mail or an identifier.",
+        _("A guest is known by email, or by provider and id of an identifier."),
+    ),
+    "GUEST_UNKNOWN": Problem(
+        _("The guest is not known"),
+        "No guest with this reference has been brought in.",
+        _("Send the guests first, in an earlier batch or on earlier lines."),
+    ),
+    "EMAIL_OF_ANOTHER": Problem(
+        _("The e-mail address is another guest's"),
+        "Another guest has this e-mail address.",
+        _("An address never moves from one person to another."),
+    ),
 }
