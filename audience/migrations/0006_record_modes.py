@@ -74,7 +74,7 @@ DROP FUNCTION batchdesk_element_key(text, jsonb);
 
 
 class Migration(migrations.Migration):
-    dependencies = [("audience", "0004_references_and_erasures")]
+    dependencies = [("audience", "0005_erasure_known_at")]
     operations = [
         migrations.AlterField(
             model_name="reference",

@@ -31,8 +31,10 @@ class Rejected(NamedTuple):
     raw: str
     cells: list[str] | None  # None where the record could not be split into cells
 
-    def without_person(self) -> Rejected:
-        """What may be kept of a row whose person was erased: where it stood, and what was wrong."""
+    def as_kept(self) -> Rejected:
+        """What may be kept of it: of a row whose person was erased only where it stood, and what was wrong."""
+        if not any(error.code == PERSON_ERASED for error in self.errors):
+            return self
         return Rejected(self.line, [error._replace(value="") for error in self.errors], ERASED, [ERASED])
 
 

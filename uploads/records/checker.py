@@ -7,10 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from audience.erasures import key_hash
 from batchjobs.ingestion.copytext import NULL, copy_json, copy_text, copy_texts
 from batchjobs.ingestion.formats.json_records import encode
 from batchjobs.ingestion.records.base import CHUNKS_REMEMBERED, NAMES_REMEMBERED, BlockChecker, Context
-from batchjobs.ingestion.rows import CellBlock, CheckedBlock, ObjectBlock, Rejected, RowError
+from batchjobs.ingestion.rows import PERSON_ERASED, CellBlock, CheckedBlock, ObjectBlock, Rejected, RowError
 from batchjobs.ingestion.writing.decisions import known_external_ids
 from batchjobs.ingestion.writing.direct import KNOWN as KNOWN_EMAILS
 from batchjobs.ingestion.writing.direct import People
@@ -103,7 +104,9 @@ class BatchChecker(BlockChecker):
                 else:
                     self._remember(record, stored)
                     good.append(record)
-        rejected = [Rejected(block.lines[place], errors, block.raw(place), None) for place, errors in wrong.items()]
+        rejected = [
+            Rejected(block.lines[place], errors, block.raw(place), None).as_kept() for place, errors in wrong.items()
+        ]
         lines = [block.lines[record.place] for record in good]
         return CheckedBlock(self._copy_text(good, lines), len(good), block.rejected + rejected)
 
@@ -197,8 +200,12 @@ class BatchChecker(BlockChecker):
         return found is not None and found.profile not in self._sights[-1].removed
 
     def _judge_erased(self, email: str, partners: list[str]) -> RowError | None:
-        """The place for people who were erased: they must not come back."""
-        return None
+        """Nobody who was erased comes back."""
+        if not (erased := self.context.erased):
+            return None
+        names = [("email", email)] if email else []
+        names += [("identifiers", partner) for partner in partners]
+        return next((RowError(name, PERSON_ERASED) for name, key in names if key_hash(key) in erased), None)
 
     def _remember(self, record: Record, stored: Stored) -> None:
         sight, given = self._sights[-1], record.given

@@ -15,7 +15,7 @@ from batchjobs.ingestion.copytext import Part, copy_objects
 from batchjobs.ingestion.formats.json_records import as_text, encode
 from batchjobs.ingestion.formulas import undo_safe
 from batchjobs.ingestion.records.columns import Column, Kind, Matched
-from batchjobs.ingestion.rows import PERSON_ERASED, CellBlock, ObjectBlock, Rejected, RowError
+from batchjobs.ingestion.rows import CellBlock, ObjectBlock, Rejected, RowError
 
 T = TypeVar("T")
 TEXT_MAX = 255
@@ -181,8 +181,7 @@ class Table:
         told = []
         for place, errors in self.errors.items():
             errors.sort(key=lambda error: order.get(error.column, -1))
-            row = Rejected(block.lines[place], errors, block.raw(place), self.cells(place))
-            told.append(row.without_person() if any(error.code == PERSON_ERASED for error in errors) else row)
+            told.append(Rejected(block.lines[place], errors, block.raw(place), self.cells(place)).as_kept())
         return block.rejected + told
 
 
