@@ -27,10 +27,10 @@ JOB_STATES = {
     State.ERROR: Status.DONE,
 }
 PROBLEMS = [
-    ("GUEST_NOBODY", "", "A guest without identity information: give an e-mail or an identifier."),
+    ("GUEST_UNIDENTIFIED", "", "Guest without identity information: give an e-mail or an identifier."),
     ("DATE_INVALID", "dateOfBirth", "“31/02/1990” is no date."),
-    ("MODE_UNKNOWN", "mode", "The mode “replace” is not supported."),
-    ("MODE_REFUSED", "mode", "The guest is there already."),
+    ("MODE_UNKNOWN", "mode", "mode must be insert, create, upsert, merge, delete or gdpr_delete."),
+    ("REF_EXISTS", "ref", "mode is create, and a record with this ref is there already."),
 ]
 
 

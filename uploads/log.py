@@ -87,7 +87,8 @@ def _why(job: BatchJob) -> str:
 
 
 def _message(error: dict[str, Any]) -> str:
-    return f"{error['column']}: {error['message']}" if error["column"] else error["message"]
+    column, message = error["column"], str(error["message"])
+    return message if message.startswith(column) else f"{column}: {message}"
 
 
 def _ref(raw: str) -> str | None:

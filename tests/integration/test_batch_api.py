@@ -6,7 +6,9 @@ import base64
 import datetime as dt
 import gzip
 import hashlib
+import io
 import json
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -19,6 +21,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 from accounts.permissions import Role
+from audience.models import Interaction, Profile
 from batchjobs import kernel
 from batchjobs.models import BatchJob, Chunk, FilePart, SourceFile
 from tests.factories import make_account
@@ -406,6 +409,61 @@ def test_addresses_that_are_none():
     assert error_of(program.client.delete(f"/v2/batches/{uuid4()}", headers=program.headers)) == (405, 405)
 
 
+def tar_of(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("guests.json")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def log_of(found: Any) -> list[dict[str, Any]]:
+    answer = Client().get(found["status"]["log"])
+    return list(map(json.loads, gzip.decompress(b"".join(answer.streaming_content)).splitlines()))
+
+
+def test_two_members_are_one_file():
+    program = Program()
+    record = {"schema": "guest", "mode": "upsert", "value": {"email": "ines@example.com"}}
+    ref = program.push(packed({**record, "ref": str(uuid4())}) + packed({**record, "ref": str(uuid4())}))
+    kernel.queue_work("short")
+    found = program.get(f"/v2/batches/{ref}").json()
+    assert found["status"] == {"code": "success"}
+    assert (found["stats"]["totalCount"], found["stats"]["failedCount"]) == (2, 0)
+    assert found["stats"]["timeToProcess"] >= 0
+
+
+def test_a_person_who_is_erased_is_gone_and_does_not_come_back():
+    """gdpr_delete: the batch is a success, the erasure a job of its own, and no batch brings the person back."""
+    program = Program()
+    guest = {"ref": str(uuid4()), "schema": "guest", "mode": "upsert", "value": {"email": "ines@example.com"}}
+    order = {
+        "ref": str(uuid4()),
+        "schema": "order",
+        "mode": "upsert",
+        "value": {"guestRef": guest["ref"], "orderedAt": "2026-11-21T14:30:00.000Z", "price": 9.5},
+    }
+    other = {**guest, "ref": str(uuid4()), "value": {"email": "rui@example.com"}}
+    program.push(packed(guest, order, other))
+    kernel.queue_work("short")
+    assert Interaction.objects.get().profile.email == "ines@example.com"
+    erase = program.push(packed({"ref": guest["ref"], "schema": "guest", "mode": "gdpr_delete"}))
+    kernel.queue_work("short")
+    assert program.get(f"/v2/batches/{erase}").json()["status"] == {"code": "success"}
+    assert kernel.queue_work("long") == 1
+    assert list(Profile.objects.values_list("email", flat=True)) == ["rui@example.com"]
+    assert not Interaction.objects.exists()
+    again = program.push(packed({**guest, "ref": str(uuid4())}))
+    kernel.queue_work("short")
+    found = program.get(f"/v2/batches/{again}").json()
+    assert (found["status"]["code"], found["stats"]["failedCount"]) == ("error", 1)
+    (line,) = log_of(found)
+    assert (line["code"], line["line"]) == (400, 1)
+    assert "ines" not in json.dumps(line)
+    assert Profile.objects.count() == 1
+
+
 def test_a_file_that_cannot_be_read_ends_as_error_with_its_sentence():
     program = Program()
     cases = {
@@ -414,6 +472,9 @@ def test_a_file_that_cannot_be_read_ends_as_error_with_its_sentence():
         DATA[:-8] + bytes(8): "The archive is damaged",
         DATA + b"trailing": "The archive is damaged",
         b"PK\x03\x04" + bytes(100): "It looks like",
+        gzip.compress(tar_of(b"{}\n")): "tar",
+        gzip.compress(bytes(100_000_000)): "What is in the archive is too large",
+        gzip.compress(b""): "The file is empty",
     }
     for data, sentence in cases.items():
         ref = program.push(data)
@@ -424,7 +485,7 @@ def test_a_file_that_cannot_be_read_ends_as_error_with_its_sentence():
         log = Client().get(found["status"]["log"])
         assert log.headers["Content-Type"] == "application/gzip"
         assert "Content-Encoding" not in log.headers
-        (line,) = map(json.loads, gzip.decompress(b"".join(log.streaming_content)).splitlines())
+        (line,) = log_of(found)
         assert (line["ref"], line["code"]) == (None, 400)
         assert sentence in line["message"]
         assert not Chunk.objects.exists()

@@ -290,8 +290,8 @@ class TestDrawer:
 
     def test_first_lines_of_the_log(self, marta: Client, marketer: Actor):
         said = text(drawer(marta, make_batch(marketer.account, State.ERROR)))
-        assert "218 400 A guest without identity information: give an e-mail or an identifier. 3f0a7c11…91cd" in said
-        assert "220 402 mode: The mode “replace” is not supported." in said
+        assert "218 400 Guest without identity information: give an e-mail or an identifier. 3f0a7c11…91cd" in said
+        assert "220 402 mode must be insert, create, upsert, merge, delete or gdpr_delete." in said
         assert "222 400" in said
         assert "223 40" not in said
         assert "5 of 36." in said
