@@ -101,9 +101,10 @@ REMOVE_GUESTS = (
 )
 
 # Guests who are known by their reference: what else they are known by may change.
+FIND_KNOWN = f"UPDATE records r SET profile_id = {BY_OWN_REF} WHERE {_GUESTS} AND known"  # noqa: S608
 _EMAILS = f"""
     (SELECT DISTINCT ON (id) id, email FROM (
-         SELECT {BY_OWN_REF} AS id, r.email, r.row_no FROM records r
+         SELECT r.profile_id AS id, r.email, r.row_no FROM records r
          WHERE {_GUESTS} AND r.known AND (r.email IS NOT NULL OR 'email' = ANY(r.removed)) OFFSET 0) k
      ORDER BY id, row_no DESC) w JOIN audience_profile p ON p.id = w.id
     WHERE w.email IS DISTINCT FROM p.email
@@ -117,7 +118,7 @@ CHANGE_EMAILS = f"""
 _PARTNERS = f"""
     (SELECT DISTINCT ON (partner_user_id) id, partner_user_id FROM (
          SELECT DISTINCT ON (id) * FROM (
-             SELECT {BY_OWN_REF} AS id, r.partner_user_id, r.row_no, {BY_PARTNER} AS taken FROM records r
+             SELECT r.profile_id AS id, r.partner_user_id, r.row_no, {BY_PARTNER} AS taken FROM records r
              WHERE {_GUESTS} AND r.known AND r.partner_user_id IS NOT NULL OFFSET 0) k
          WHERE taken IS NULL ORDER BY id, row_no) k
      ORDER BY partner_user_id, row_no) w JOIN audience_profile p ON p.id = w.id
@@ -150,8 +151,7 @@ TO_FIND = f"""
     SELECT row_no, email, partner_user_id, '{{}}' FROM records WHERE {_TO_FIND} AND NOT fresh
 """  # noqa: S608
 FIND_GUESTS = f"""
-    UPDATE records r SET profile_id = CASE WHEN r.known THEN {BY_OWN_REF} ELSE {BY_IDENTITY} END
-    WHERE {_GUESTS} AND NOT fresh
+    UPDATE records r SET profile_id = {BY_IDENTITY} WHERE {_GUESTS} AND NOT known AND NOT fresh
 """  # noqa: S608
 # Only what differs is written. Whoever changes somebody meanwhile makes the count differ.
 CHANGE_GUESTS = f"""
@@ -298,6 +298,7 @@ class RecordWriter(StagedWriter):
 
     def _change_identities(self, session: Session) -> int:
         ids, changed = self.plan.ids, 0
+        session.execute(FIND_KNOWN, ids)
         for what, statement in ((_EMAILS, CHANGE_EMAILS), (_PARTNERS, LEARN_PARTNERS)):
             session.execute(before_images(what), ids)
             changed += session.execute(statement, ids).rowcount
