@@ -68,7 +68,8 @@ def packed(*records: dict[str, Any]) -> bytes:
     return gzip.compress("".join(json.dumps(record) + "\n" for record in records).encode(), mtime=0)
 
 
-DATA = packed({"ref": str(uuid4()), "schema": "guest", "mode": "upsert", "value": {"email": "ines@example.com"}})
+REF = "7d2f41c8-90b3-4f0e-8f0b-5a1de20c6e11"
+DATA = packed({"ref": REF, "schema": "guest", "mode": "upsert", "value": {"email": "ines@example.com"}})
 
 
 def error_of(response: Any) -> tuple[int, int]:
@@ -181,7 +182,7 @@ def test_the_largest_size_and_an_upper_case_checksum():
     assert (found["checksum"], found["size"]) == ("a" * 32, 52428800)
 
 
-@pytest.mark.parametrize("ref", ["1", "not-a-uuid", f"{{{uuid4()}}}", uuid4().hex, f"urn:uuid:{uuid4()}"])
+@pytest.mark.parametrize("ref", ["1", "not-a-uuid", f"{{{REF}}}", REF.replace("-", ""), f"urn:uuid:{REF}"])
 def test_a_reference_that_is_no_uuid(ref):
     assert error_of(Program().allocate(DATA, ref)) == (400, 40008)
 
