@@ -102,17 +102,17 @@ def encrypted() -> bytes:
 
 
 LARGE = b"email,note\n" + b"".join(b"p%d@example.com,%d\n" % (n, n * 7919 % 10007) for n in range(60_000))
-PACKED = gzip.compress(LARGE)
+PACKED = gzip.compress(LARGE, mtime=0)
 
 ARCHIVES: dict[str, tuple[bytes, str, str, str]] = {
-    "tar in gzip": (gzip.compress(tar()), "a.csv.gz", "TAR_IN_GZIP", "tar"),
-    "tar of pax in gzip": (gzip.compress(tar(tarfile.PAX_FORMAT)), "a.csv.gz", "TAR_IN_GZIP", "tar"),
-    "tar of v7 in gzip": (gzip.compress(tar(v7=True)), "a.csv.gz", "TAR_IN_GZIP", "tar"),
+    "tar in gzip": (gzip.compress(tar(), mtime=0), "a.csv.gz", "TAR_IN_GZIP", "tar"),
+    "tar of pax in gzip": (gzip.compress(tar(tarfile.PAX_FORMAT), mtime=0), "a.csv.gz", "TAR_IN_GZIP", "tar"),
+    "tar of v7 in gzip": (gzip.compress(tar(v7=True), mtime=0), "a.csv.gz", "TAR_IN_GZIP", "tar"),
     "tar called csv": (tar(v7=True), "a.csv", "BINARY_FILE", "tar"),
     "zip called gz": (zipped({"a.csv": GOOD}), "a.csv.gz", "GZIP_MISNAMED", "zip"),
-    "gzip called csv": (gzip.compress(GOOD), "a.csv", "BINARY_FILE", "gzip"),
-    "gzip in gzip": (gzip.compress(gzip.compress(GOOD)), "a.csv.gz", "BINARY_FILE", "gzip"),
-    "gzip called zip": (gzip.compress(GOOD), "a.zip", "ZIP_MISNAMED", "gzip"),
+    "gzip called csv": (gzip.compress(GOOD, mtime=0), "a.csv", "BINARY_FILE", "gzip"),
+    "gzip in gzip": (gzip.compress(gzip.compress(GOOD, mtime=0), mtime=0), "a.csv.gz", "BINARY_FILE", "gzip"),
+    "gzip called zip": (gzip.compress(GOOD, mtime=0), "a.zip", "ZIP_MISNAMED", "gzip"),
     "zip called json": (zipped({"a.csv": GOOD}), "a.json", "BINARY_FILE", "zip"),
     "text called gz": (GOOD, "a.csv.gz", "GZIP_MISNAMED", "plain text"),
     "text called zip": (GOOD, "a.zip", "ZIP_MISNAMED", "plain text"),
@@ -121,12 +121,12 @@ ARCHIVES: dict[str, tuple[bytes, str, str, str]] = {
     "a folder only": (zipped({"x/": b""}), "a.zip", "ZIP_NOT_ONE_FILE", "none"),
     "encrypted": (encrypted(), "a.zip", "ZIP_ENCRYPTED", "password"),
     "zip in zip": (zipped({"b.zip": zipped({"a.csv": GOOD})}), "a.zip", "NAME_UNKNOWN", "b.zip"),
-    "gzip in zip": (zipped({"a.csv.gz": gzip.compress(GOOD)}), "a.zip", "NAME_UNKNOWN", "a.csv.gz"),
+    "gzip in zip": (zipped({"a.csv.gz": gzip.compress(GOOD, mtime=0)}), "a.zip", "NAME_UNKNOWN", "a.csv.gz"),
     "zip called csv in zip": (zipped({"a.csv": zipped({"a.csv": GOOD})}), "a.zip", "BINARY_FILE", "zip"),
     "a workbook in zip": (zipped({"a.xlsx": GOOD}), "a.zip", "NAME_UNKNOWN", "a.xlsx"),
     "an empty file in zip": (zipped({"a.csv": b""}), "a.zip", "FILE_EMPTY", ""),
     "bzip2 in zip": (zipped({"a.csv": GOOD}, zipfile.ZIP_BZIP2), "a.zip", "ZIP_METHOD_UNKNOWN", "bzip2"),
-    "empty gzip": (gzip.compress(b""), "a.csv.gz", "FILE_EMPTY", ""),
+    "empty gzip": (gzip.compress(b"", mtime=0), "a.csv.gz", "FILE_EMPTY", ""),
     "gzip cut off": (PACKED[:-9], "a.csv.gz", "ARCHIVE_DAMAGED", "ends in the middle"),
     "gzip cut in its header": (PACKED[:5], "a.csv.gz", "ARCHIVE_DAMAGED", "ends in the middle"),
     "gzip cut in its trailer": (PACKED[:-3], "a.csv.gz", "ARCHIVE_DAMAGED", "ends in the middle"),
@@ -176,12 +176,15 @@ def test_a_gzip_that_grows_beyond_all_measure():
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (gzip.compress(GOOD) + bytes(5000), "a.csv.gz"),
-        (gzip.compress(GOOD[:20]) + gzip.compress(b"") + gzip.compress(GOOD[20:]), "a.csv.gz"),
+        (gzip.compress(GOOD, mtime=0) + bytes(5000), "a.csv.gz"),
+        (
+            gzip.compress(GOOD[:20], mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(GOOD[20:], mtime=0),
+            "a.csv.gz",
+        ),
         (zipped({"x/": b"", "x/a.csv": GOOD, "__MACOSX/x/._a.csv": b"\0", "x/.DS_Store": b"\0"}), "a.zip"),
         (zipped({"a.csv": GOOD}, zipfile.ZIP_STORED), "A.ZIP"),
         (b"\xef\xbb\xbf" + GOOD, "a.csv"),
-        (gzip.compress("\ufeff".encode("utf-16-le") + GOOD.decode().encode("utf-16-le")), "a.csv.gz"),
+        (gzip.compress("\ufeff".encode("utf-16-le") + GOOD.decode().encode("utf-16-le"), mtime=0), "a.csv.gz"),
         (GOOD.decode().encode("utf-16"), "a.csv"),
         (GOOD.decode().encode("utf-16-le"), "a.csv"),
         (GOOD.decode().encode("utf-16-be"), "a.csv"),
