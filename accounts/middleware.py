@@ -24,7 +24,7 @@ from accounts.models import Membership
 from accounts.permissions import Permission, Role
 from accounts.problems import Dialect, dialect_of
 from accounts.routes import Access, RouteUnknownError, Rule, rule_entry, rule_of
-from accounts.services import api_key_authenticate, api_key_within_rate, memberships_of
+from accounts.services import api_key_authenticate, api_key_wait, memberships_of
 
 # What a form may hold beside the file.
 FORM_BYTES = 1024 * 1024
@@ -74,7 +74,7 @@ class ActorMiddleware:
         key = api_key_authenticate(token=token, key_id=key_id)
         if key is None:
             return dialect.respond(401, _("The API key is unknown or has been revoked."))
-        if wait := api_key_within_rate(key=key):
+        if dialect.is_rated and (wait := api_key_wait(key=key)):
             return dialect.respond(429, _("Too many requests with this key."), headers={"Retry-After": str(wait)})
         request.actor = Actor(account=key.account, role=Role(key.role), api_key=key)
         structlog.contextvars.bind_contextvars(api_key=key.key_id, account=key.account_id)

@@ -54,6 +54,7 @@ class Dialect:
     content_type: str  # of errors
     how: str  # to send a key
     respond: Callable[..., HttpResponse]
+    is_rated: bool = False  # each key may make so many requests a minute
 
 
 DIALECTS = (
@@ -64,6 +65,7 @@ DIALECTS = (
         "application/json",
         "Send the client key as user name and the API token as password, as HTTP Basic does.",
         batch_error_response,
+        is_rated=True,
     ),
 )
 

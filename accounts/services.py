@@ -99,7 +99,7 @@ def api_key_authenticate(*, token: str, key_id: str = "") -> ApiKey | None:
     return key
 
 
-def api_key_within_rate(*, key: ApiKey) -> int:
+def api_key_wait(*, key: ApiKey) -> int:
     """Counts a request; seconds to wait if the key has made API_RATE_PER_MINUTE in this minute, else 0."""
     now = int(time.time())
     counter = f"api-rate:{key.pk}:{now // 60}"

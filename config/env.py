@@ -47,7 +47,7 @@ class Env(BaseSettings):
     UPLOAD_PART_BYTES: int = Field(default=8 * 1024**2, gt=0)
     UPLOAD_STALL_SECONDS: float = Field(default=60, gt=0)
     UPLOAD_KEPT_HOURS: float = Field(default=48, gt=0)
-    API_RATE_PER_MINUTE: int = Field(default=3_000, gt=0)  # requests with one key
+    API_RATE_PER_MINUTE: int = Field(default=3_000, gt=0)  # requests to the batch API with one key
     BATCH_MAX_BYTES: int = Field(default=50 * 1024**2, gt=0)  # of a batch upload, gzipped
     BATCH_LOCATION_SECONDS: int = Field(default=3600, gt=0)  # how long its location is good
     RECORD_MAX_BYTES: int = 1_000_000

@@ -49,11 +49,11 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def worker(*options: str, queue: str = "long"):
-    """A worker process; ended by its id whatever happens."""
+def worker(*options: str, queue: str = "long", **more: str):
+    """A worker process, with `more` settings; ended by its id whatever happens."""
     command = [sys.executable, "manage.py", "work", queue, *options]
     with (Path(settings.DATA_DIR) / "worker.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(**more), stdout=log, stderr=log)
     try:
         yield process
     finally:

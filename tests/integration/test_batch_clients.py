@@ -32,7 +32,9 @@ def desk():
     needs("curl", "gzip", "md5sum")
     account = make_account()
     token = make_token(account)
-    with web() as server, worker("--poll", "0.2", queue="short"):
+    # Leases and chunks as in production: on a busy machine a large merge takes longer than those of the kill tests.
+    usual = {"JOB_LEASE_SECONDS": "60", "JOB_CHUNK_ROWS": "64000"}
+    with web() as server, worker("--poll", "0.2", queue="short", **usual):
         yield {
             "BATCHDESK_URL": server.url,
             "CLIENT_KEY": token.removeprefix("bd_live_")[:8],
