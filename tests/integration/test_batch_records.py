@@ -31,7 +31,7 @@ from batchjobs.files import store_file
 from batchjobs.ingestion.chunks import Chunks
 from batchjobs.ingestion.formats.ndjson import NdjsonReader
 from batchjobs.models import BatchJob, Queue
-from tests.factories import make_actor
+from tests.factories import make_account, make_actor
 from tests.integration.test_bad_input import tar
 from uploads.records import log_code
 from uploads.writing import RecordWriter
@@ -639,3 +639,35 @@ def test_conflicts_with_chunks_in_flight_end(marketer, settings, monkeypatch):
         records += [guest(100 + n, email=f"new{n}@example.com"), guest(n, email=f"new{n}@example.com")]
     job = run(marketer, *records)
     assert codes(job) == [(line, "EMAIL_OF_ANOTHER") for line in range(2, 61, 2)]
+
+
+OTHER_PEOPLE = """
+    INSERT INTO audience_profile (database_id, partner_user_id, attributes)
+    SELECT %s, 'n' || n, '{}' FROM generate_series(1, 10000) n
+"""
+OTHER_EVENTS = """
+    INSERT INTO audience_interaction (database_id, profile_id, kind, occurred_at, created_by_job, row_no)
+    SELECT %s, 1, 'open', now(), 1, n FROM generate_series(1, 10000) n
+"""
+
+
+def test_what_the_planner_knows_of_other_data_does_not_mislead_it(settings):
+    """Statistics of people without addresses and events without numbers: joins planned by them do not end in time."""
+    settings.JOB_LEASE_SECONDS = 5  # a statement may take four fifths of it
+    by, other = make_actor(), database_default(account=make_account("Pier Nine Vinyl"))
+    with connection.cursor() as cursor:
+        cursor.execute(OTHER_PEOPLE, [other.pk])
+        cursor.execute(OTHER_EVENTS, [other.pk])
+        cursor.execute("ANALYZE audience_profile, audience_interaction, audience_reference, audience_listmember")
+    numbers = range(1, 12_001)
+    for mode in ("create", "upsert", "merge"):
+        run(by, *(guest(n, mode, email=f"p{n}@example.com", city=mode) for n in numbers))
+        run(by, *(order(10**6 + n, mode, guestRef=ref(n), status=mode) for n in numbers))
+    mine = Profile.objects.for_account(by.account)
+    assert mine.filter(attributes__city="merge").count() == len(numbers)
+    assert Interaction.objects.filter(kind="order", properties__status="merge").count() == len(numbers)
+    run(by, *(order(10**6 + n, "delete") for n in numbers[::2]))
+    assert Interaction.objects.filter(kind="order").count() == len(numbers) // 2
+    run(by, *(guest(n, "delete") for n in numbers))
+    assert not mine.exists()
+    assert not Interaction.objects.filter(kind="order").exists()
