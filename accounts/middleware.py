@@ -69,7 +69,7 @@ class ActorMiddleware:
             return dialect.respond(413, _("The request is too large."))
         scheme, _space, credentials = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != dialect.scheme or not credentials:
-            return dialect.respond(401, dialect.how)
+            return dialect.respond(401, str(dialect.how))
         key_id, token = _basic(credentials) if dialect.scheme == "basic" else ("", credentials.strip())
         key = api_key_authenticate(token=token, key_id=key_id)
         if key is None:

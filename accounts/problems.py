@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -52,18 +56,20 @@ class Dialect:
     prefix: str
     scheme: str  # of the Authorization header
     content_type: str  # of errors
-    how: str  # to send a key
+    how: str | _StrPromise  # to send a key
     respond: Callable[..., HttpResponse]
     is_rated: bool = False  # each key may make so many requests a minute
 
 
 DIALECTS = (
-    Dialect("/api/", "bearer", CONTENT_TYPE, "Send an API key as “Authorization: Bearer bd_live_…”.", problem_response),
+    Dialect(
+        "/api/", "bearer", CONTENT_TYPE, _("Send an API key as “Authorization: Bearer bd_live_…”."), problem_response
+    ),
     Dialect(
         "/v2/",
         "basic",
         "application/json",
-        "Send the client key as user name and the API token as password, as HTTP Basic does.",
+        _("Send the client key as user name and the API token as password, as HTTP Basic does."),
         batch_error_response,
         is_rated=True,
     ),

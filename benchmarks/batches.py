@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,19 +21,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.files.base import ContentFile
-from django.db import connection
 
 from accounts.actors import system_actor
 from accounts.models import Account
 from batchjobs.files import remove_bytes
 from batchjobs.models import Queue
-from benchmarks.ingest import interleaved
 from benchmarks.memory import peak_rss_mb
+from benchmarks.runs import ROOT, Run, empty_audience, interleaved, result, work_long
 from benchmarks.tables import psql
 from uploads.models import BatchUpload
 from uploads.services import Declaration, batch_allocate, batch_receive, location_token
 
-ROOT = Path(__file__).parent.parent
 BODY_BYTES = 48 * 1024 * 1024
 GUESTS_MAX = 200_000
 REFERENCE = "reference_profile"
@@ -44,14 +42,14 @@ def receive_upload(folder: Path, *, rows: int, rounds: int, with_peers: bool) ->
     body = random.Random(1).randbytes(BODY_BYTES)
     account = _account()
     with _web() as server:
-        runs: dict[str, Callable[[], tuple[float, float]]] = {
+        runs: dict[str, Run] = {
             "ours": partial(_put, account, server, body),
             "reference": partial(_cat, folder / "cat", body, durable=False),
         }
         if with_peers:
             runs["cat, then fsync"] = partial(_cat, folder / "cat", body, durable=True)
         rates, peaks = interleaved(runs, rounds, unit="MB/s")
-    return _result(rates, peaks, unit="MB/s", rows=1)
+    return result(rates, peaks, unit="MB/s", rows=1)
 
 
 def ingest_guests_gz(folder: Path, *, rows: int, rounds: int, with_peers: bool) -> dict[str, Any]:
@@ -63,21 +61,7 @@ def ingest_guests_gz(folder: Path, *, rows: int, rounds: int, with_peers: bool) 
     rates, peaks = interleaved(
         {"ours": partial(_our_run, _account(), file, count), "reference": partial(_reference_run, clean, count)}, rounds
     )
-    return _result(rates, peaks, unit="rows/s", rows=count)
-
-
-def _result(rates: dict[str, float], peaks: dict[str, float], *, unit: str, rows: int) -> dict[str, Any]:
-    others = [name for name in rates if name not in ("ours", "reference")]
-    return {
-        "ratio": round(rates["ours"] / rates["reference"], 3),
-        "ours": round(rates["ours"]),
-        "reference": round(rates["reference"]),
-        "unit": unit,
-        "rows": rows,
-        "peak_rss_mb": round(peaks["ours"]),
-        "peers": {name: round(rates[name] / rates["reference"], 3) for name in others},
-        "peer_runs": {name: {"rate": round(rates[name]), "rows": rows, "peak_rss_mb": 0} for name in others},
-    }
+    return result(rates, peaks, rows=count)
 
 
 def _account() -> Account:
@@ -167,11 +151,7 @@ def _write_guests(folder: Path, count: int) -> tuple[bytes, Path]:
 
 
 def _our_run(account: Account, body: bytes, count: int) -> tuple[float, float]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE audience_interaction, audience_profile, audience_profilebeforeimage, batchjobs_batchjob CASCADE"
-        )
-        cursor.execute("CHECKPOINT")
+    empty_audience()
     upload = _allocated(account, body)
     with ContentFile(body) as content:
         batch_receive(upload=upload, body=content, length=len(body))  # type: ignore[arg-type]  # File reads bytes
@@ -180,11 +160,7 @@ def _our_run(account: Account, body: bytes, count: int) -> tuple[float, float]:
     assert job
     job.queue = Queue.LONG
     job.save(update_fields=["queue"])
-    process = subprocess.Popen([sys.executable, "manage.py", "work", "long"], cwd=ROOT)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, peak_rss_mb(process.pid))
-        time.sleep(0.05)
+    peak = work_long()
     job.refresh_from_db()
     assert (job.status, job.valid_rows, job.invalid_rows) == ("done", count, 0), job.failure_code
     assert job.completed_at

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from django.core.files.base import File
-from django.db import connection
 
 from accounts.actors import system_actor
 from accounts.models import Account
@@ -22,13 +18,10 @@ from batchjobs.models import BatchJob
 from batchjobs.services import batchjob_create
 from benchmarks import peers
 from benchmarks.data import EventFile, write_events, write_events_ndjson_gz, write_good_events
-from benchmarks.memory import peak_rss_mb
+from benchmarks.runs import Run, empty_audience, interleaved, result, work_long
 from benchmarks.tables import COLUMNS, fresh_copy, psql
 
-ROOT = Path(__file__).parent.parent
 REFERENCE = "reference"
-
-Run = Callable[[], tuple[float, float]]  # returns rows a second and the peak memory in MB
 
 
 def ingest_csv_1m(folder: Path, *, rows: int, rounds: int, with_peers: bool) -> dict[str, Any]:
@@ -49,56 +42,17 @@ def _ingest(file: EventFile, rounds: int, others: Mapping[str, Run]) -> dict[str
         **others,
     }
     rates, peaks = interleaved(runs, rounds)
-    return {
-        "ratio": round(rates["ours"] / rates["reference"], 3),
-        "ours": round(rates["ours"]),
-        "reference": round(rates["reference"]),
-        "unit": "rows/s",
-        "rows": file.rows,
-        "peak_rss_mb": round(peaks["ours"]),
-        "peers": {name: round(rates[name] / rates["reference"], 3) for name in others},
-        "peer_runs": {
-            name: {
-                "rate": round(rates[name]),
-                "rows": peers.rows_of(name, file.good),
-                "peak_rss_mb": round(peaks[name]),
-            }
-            for name in others
-        },
-    }
-
-
-def interleaved(
-    runs: Mapping[str, Run], rounds: int, *, unit: str = "rows/s"
-) -> tuple[dict[str, float], dict[str, float]]:
-    """The median of each one's rates, and the highest of its memory peaks."""
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for number in range(rounds):
-        for name, run in runs.items():
-            measured[name].append(run())
-            print(f"round {number + 1}: {name} {measured[name][-1][0]:,.0f} {unit}", file=sys.stderr)
-    return (
-        {name: statistics.median(rate for rate, _ in all_) for name, all_ in measured.items()},
-        {name: max(peak for _, peak in all_) for name, all_ in measured.items()},
-    )
+    return result(rates, peaks, rows=file.rows, rows_of=lambda name: peers.rows_of(name, file.good))
 
 
 def _our_run(account: Account, file: EventFile) -> tuple[float, float]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE audience_interaction, audience_profile, audience_profilebeforeimage, batchjobs_batchjob CASCADE"
-        )
-        cursor.execute("CHECKPOINT")
+    empty_audience()
     with file.dirty.open("rb") as content:
         job = batchjob_create(
             by=system_actor(account), content=File(content), file_name=file.dirty.name, event_name="x"
         )
     BatchJob.objects.filter(pk=job.pk).update(queue="long")
-    process = subprocess.Popen([sys.executable, "manage.py", "work", "long"], cwd=ROOT)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, peak_rss_mb(process.pid))
-        time.sleep(0.05)
+    peak = work_long()
     job.refresh_from_db()
     assert (job.status, job.valid_rows, job.invalid_rows) == (
         "done",

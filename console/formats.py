@@ -85,31 +85,29 @@ def time_left(seconds: float | None) -> str:
 
 def moment(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
     """“14:30” today, “Yesterday 17:36”, “18 Aug 2026” before, in the person's zone."""
-    if value is None:
-        return "–"
-    local = timezone.localtime(value)
-    days = (timezone.localdate(now or timezone.now()) - local.date()).days
-    time = formats.date_format(local, "H:i")
-    if days == 0:
-        return time
-    if days == 1:
-        return _("Yesterday %(time)s") % {"time": time}
-    return formats.date_format(local, "j M Y")
+    return _recent(value, now, "H:i") or formats.date_format(timezone.localtime(value), "j M Y")
 
 
 def second(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
     """As `moment`, to the second, for what comes in quick succession: “14:30:05”, “18 Aug, 14:30:05”."""
+    if short := _recent(value, now, "H:i:s"):
+        return short
+    local = timezone.localtime(value)
+    is_clear = abs(_days_ago(local, now)) < RECENT_DAYS
+    return formats.date_format(local, "j M, H:i:s" if is_clear else "j M Y, H:i:s")
+
+
+def _recent(value: dt.datetime | None, now: dt.datetime | None, form: str) -> str:
+    """Of today and yesterday; “–” of nothing, and "" of what is longer ago."""
     if value is None:
         return "–"
     local = timezone.localtime(value)
-    days = (timezone.localdate(now or timezone.now()) - local.date()).days
-    time = formats.date_format(local, "H:i:s")
-    if days == 0:
-        return time
-    if days == 1:
-        return _("Yesterday %(time)s") % {"time": time}
-    recent = abs(days) < RECENT_DAYS
-    return f"{formats.date_format(local, 'j M' if recent else 'j M Y')}, {time}"
+    time = formats.date_format(local, form)
+    return {0: time, 1: _("Yesterday %(time)s") % {"time": time}}.get(_days_ago(local, now), "")
+
+
+def _days_ago(local: dt.datetime, now: dt.datetime | None) -> int:
+    return (timezone.localdate(now or timezone.now()) - local.date()).days
 
 
 def millisecond(value: dt.datetime | None) -> str:

@@ -216,14 +216,18 @@ def _street(given: Given, name: str, entry: Any) -> None:
         given.kept[name] = ", ".join(filter(None, map(str.strip, entry)))
 
 
-def _identifiers(given: Given, name: str, entry: Any) -> None:
+def _objects(given: Given, name: str, entry: Any) -> list[dict[str, Any]]:
+    """A list of objects, which is kept as it stands. Empty where there is nothing to look at: null, or no such list."""
     if entry is None:
         given.removed.append(name)
-        return
-    if not _is_list_of(dict, given, name, entry):
-        return
-    given.kept[name] = entry
-    for identifier in entry:
+    elif _is_list_of(dict, given, name, entry):
+        given.kept[name] = entry
+        return list(entry)
+    return []
+
+
+def _identifiers(given: Given, name: str, entry: Any) -> None:
+    for identifier in _objects(given, name, entry):
         provider, number = identifier.get("provider"), identifier.get("id")
         if type(provider) is not str or type(number) is not str or not provider.strip() or not number.strip():
             given.wrong(name, "VALUE_NOT_JSON", identifier)
@@ -239,25 +243,15 @@ def _identifiers(given: Given, name: str, entry: Any) -> None:
 
 
 def _extensions(given: Given, name: str, entry: Any) -> None:
-    if entry is None:
-        given.removed.append(name)
-    elif _is_list_of(dict, given, name, entry):
-        given.kept[name] = entry
-        for extension in entry:
-            if not _are_texts(extension, ("name", "key")):
-                given.wrong(name, "VALUE_TYPE_WRONG", extension)
-                return
+    for extension in _objects(given, name, entry):
+        if not _are_texts(extension, ("name", "key")):
+            given.wrong(name, "VALUE_TYPE_WRONG", extension)
+            return
 
 
 def _subscriptions(given: Given, name: str, entry: Any) -> None:
     """Who does not want to be written to is kept as an opt-out too. Being subscribed takes none away."""
-    if entry is None:
-        given.removed.append(name)
-        return
-    if not _is_list_of(dict, given, name, entry):
-        return
-    given.kept[name] = entry
-    for subscription in entry:
+    for subscription in _objects(given, name, entry):
         if not _are_texts(subscription, ("name", "channel", "pointOfSale", "status")):
             given.wrong(name, "VALUE_TYPE_WRONG", subscription)
             return
