@@ -1,7 +1,8 @@
 """The error log of a batch: a line for each record that was not processed, or one for a file that was not read.
 
 Gzipped JSON lines: {"ref", "code", "message", "line"}. `ref` and `line` are null where the whole file is at fault;
-`code` is 400 (not valid), 402 (mode not supported) or 403 (not allowed).
+`code` is 400 (not valid), 402 (mode not supported) or 403 (not allowed): of the first of several errors. The message
+tells them all.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ def log_lines(upload: BatchUpload) -> Iterator[LogLine]:
     if job.outcome != Status.DONE:
         yield LogLine(None, 400, _why(job), None)
     for entry in rejects(job):
-        first = entry["errors"][0]
-        yield LogLine(_ref(entry["raw"]), log_code(first["code"]), _message(first), entry["line"])
+        errors = entry["errors"]
+        message = " ".join(dict.fromkeys(map(_message, errors)))
+        yield LogLine(_ref(entry["raw"]), log_code(errors[0]["code"]), message, entry["line"])
 
 
 def _why(job: BatchJob) -> str:

@@ -60,6 +60,17 @@ def push_by_script(desk: dict[str, str], file: Path, *, status: int) -> subproce
     return done
 
 
+def push_by_client(desk: dict[str, str], file: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "samples/clients/push_batch.py"), str(file)],
+        env={**os.environ, **desk},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_the_script_and_the_client_push_cdnow(desk, tmp_path):
     guests = make_batches.guests(100_000)
     orders = make_batches.orders(50_000)
@@ -97,13 +108,15 @@ def test_a_small_batch_succeeds_and_a_wrong_key_is_told(desk, tmp_path):
     with pytest.raises(BatchRefusedError, match="unknown or has been revoked") as refused:
         client.push([])
     assert refused.value.status == 401
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "samples/clients/push_batch.py"), str(file)],
-        env={**os.environ, **desk},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = push_by_client(desk, file)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == {"code": "success"}
+    # What is wrong with a file is Batchdesk's to say.
+    with file.open("a") as lines:
+        lines.write('no record\n{"ref": "x", "schema": "pet", "mode": "upsert", "value": {}}\n')
+    done = push_by_client(desk, file)
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first == "line 11: 400 This cannot be read as JSON."
+    assert second.startswith("line 12: 400 ref: A reference must be a UUID")
+    assert "schema must be" in second
