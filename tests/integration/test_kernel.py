@@ -104,6 +104,7 @@ def test_a_frozen_worker_commits_nothing_and_nobody_waits(kind, request):
     job = chaos.create(make_actor(), events.dirty)
     rnd = random.Random()
     frozen: list[subprocess.Popen[bytes]] = []
+    midway = 0
     try:
         for _ in range(20 if LONG else 2):
             with chaos.worker() as process:
@@ -114,6 +115,7 @@ def test_a_frozen_worker_commits_nothing_and_nobody_waits(kind, request):
                     break
                 token = BatchJob.objects.values_list("lease_token", flat=True).get(pk=job.pk)
                 until(lambda: lease_ran_out(job), seconds=2 * chaos.LEASE_SECONDS)
+                midway += 1
                 before = chaos.chunks_of(job)
                 with chaos.worker("--poll", "0.1"):
                     # Nobody waits: within one lease the next worker has it and has committed.
@@ -127,6 +129,7 @@ def test_a_frozen_worker_commits_nothing_and_nobody_waits(kind, request):
         for process in frozen:
             if process.poll() is None:
                 process.kill()
+    assert midway  # a worker that is always quicker would prove nothing
     job.refresh_from_db()
     chaos.assert_equal_runs(undisturbed, job)
 
