@@ -31,19 +31,21 @@ from tests.factories import make_actor
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = os.environ.get("CHAOS") == "1"
 KINDS = ["events", "events_with_names", "events_ndjson_gz", "events_json"]
-JSON_ROWS = 300_000 if LONG else 100_000
+# Many more chunks than a worker commits in all the moments before it is killed or frozen.
+ROWS = 900_000 if LONG else 300_000
+JSON_ROWS = 600_000 if LONG else 100_000
 
 
 @pytest.fixture(scope="session")
 def events(tmp_path_factory):
     """Written straight into the audience."""
-    return write_events(tmp_path_factory.mktemp("events"), 300_000)
+    return write_events(tmp_path_factory.mktemp("events"), ROWS)
 
 
 @pytest.fixture(scope="session")
 def events_with_names(tmp_path_factory):
     """Written by way of the stage, with people who are learned and change."""
-    return write_events(tmp_path_factory.mktemp("events"), 300_000, names=True)
+    return write_events(tmp_path_factory.mktemp("events"), ROWS, names=True)
 
 
 @pytest.fixture(scope="session")
