@@ -16,6 +16,9 @@ from tests.factories import make_actor
 
 def pytest_sessionstart() -> None:
     Path(django_settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none
+    # A thread of the live server lives as long as its client's connection. It may not sit in the database until then:
+    # that is removed at the end, and could not be.
+    django_settings.DATABASES["default"]["CONN_MAX_AGE"] = 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
