@@ -12,7 +12,18 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import ReadOnlyAdmin, StaffMayLook
 from audience.erasures import key_hash
-from audience.models import ContactList, Database, Erasure, Interaction, ListMember, Profile, Suppression
+from audience.models import (
+    ContactList,
+    Database,
+    DataTable,
+    Erasure,
+    Interaction,
+    ListMember,
+    Profile,
+    Record,
+    Segment,
+    Suppression,
+)
 
 
 class LookingAdmin(ReadOnlyAdmin):
@@ -113,6 +124,62 @@ class SuppressionAdmin(LookingAdmin):
             channel__in=("email", "sms", "push"),
             email_sha256=digest,
         )
+
+
+class StaffMayDeclare(StaffMayLook, admin.ModelAdmin):
+    """All support staff make and change these: what an account cannot set up itself."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return True
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+
+@admin.register(DataTable)
+class DataTableAdmin(StaffMayDeclare):
+    list_display = ("name", "slug", "kind", "database", "created_at")
+    list_select_related = ("database",)
+    list_filter = ("kind",)
+    search_fields = ("name", "slug", "database__name", "database__account__name")
+    autocomplete_fields = ("database",)
+    prepopulated_fields = {"slug": ("name",)}
+    fields = ("database", "name", "slug", "kind", "columns", "key")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: DataTable | None = None) -> tuple[str, ...]:
+        # Rows that are there were found by the key, and belong to people or to nobody.
+        return ("database", "kind", "key") if obj and obj.records.exists() else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: DataTable | None = None) -> bool:
+        return obj is not None and not obj.records.exists()
+
+
+@admin.register(Record)
+class RecordAdmin(LookingAdmin):
+    list_display = ("key", "table", "profile_id", "created_by_job", "updated_at")
+    list_select_related = ("table",)
+    raw_id_fields = ("profile",)
+    search_fields = ("key",)
+    search_help_text = _("The whole key.")
+
+    def exactly(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(table__in=DataTable.objects.values("pk"), key=term)
+
+
+@admin.register(Segment)
+class SegmentAdmin(StaffMayDeclare):
+    list_display = ("name", "database", "data_type", "created_by", "created_at")
+    list_select_related = ("database",)
+    list_filter = ("data_type",)
+    search_fields = ("name", "database__name", "database__account__name")
+    autocomplete_fields = ("database",)
+    fields = ("database", "name", "data_type", "filter", "created_by", "created_at")
+    readonly_fields = ("created_by", "created_at")
+
+    def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = str(request.user)[:254]
+        super().save_model(request, obj, form, change)
 
 
 @admin.register(Erasure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from django.contrib.postgres.indexes import BrinIndex
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import functions
 from django.db.models.functions import Now
@@ -13,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Account
 from accounts.tenancy import TenantManager, TenantQuerySet
 from audience.fields import change_xid
+from audience.tables import columns_check
 
 
 class Database(models.Model):
@@ -40,14 +42,15 @@ class Database(models.Model):
 class ProfileQuerySet(TenantQuerySet["Profile"]):
     def suppressed(self, channel: str) -> Self:
         """Those who must not be written to on the channel. Each is looked up by three keys, through indexes."""
-        return self.filter(_is_suppressed(channel))
+        return self.filter(is_suppressed(channel))
 
     def reachable(self, channel: str) -> Self:
         """The others."""
-        return self.exclude(_is_suppressed(channel))
+        return self.exclude(is_suppressed(channel))
 
 
-def _is_suppressed(channel: str) -> models.Q:
+def is_suppressed(channel: str) -> models.Q:
+    """Of a profile in a query."""
     keys = {
         # Not Django's SHA256, which needs pgcrypto.
         "email_sha256": models.Func(
@@ -278,6 +281,98 @@ class Reference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.schema} {self.ref}"
+
+
+class DataTable(models.Model):
+    """A table of the account's own beside its profiles: rows of people ("linked"), or of anything ("repository").
+
+    `columns` is a list of {"name", "type"} (audience/tables.py). Rows with the same value in the column `key` are one.
+    """
+
+    class Kind(models.TextChoices):
+        LINKED = "linked", _("Linked data")
+        REPOSITORY = "repository", _("Repository")
+
+    database = models.ForeignKey(Database, models.CASCADE, related_name="tables", db_index=False)
+    name = models.CharField(_("name"), max_length=120)
+    slug = models.SlugField(_("slug"), max_length=60)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    columns = models.JSONField(_("columns"), default=list, blank=True)
+    key = models.CharField(_("key column"), max_length=120, blank=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    objects = TenantManager["DataTable"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("table")
+        verbose_name_plural = _("tables")
+        constraints = [
+            models.UniqueConstraint(fields=["database", "slug"], name="table_slug_once"),
+            models.CheckConstraint(condition=models.Q(kind__in=["linked", "repository"]), name="table_kind_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        try:
+            columns_check(self.columns)
+        except ValidationError as error:
+            raise ValidationError({"columns": error}) from error
+        if self.key and self.key not in {column["name"] for column in self.columns}:
+            raise ValidationError({"key": _("There is no column of this name.")})
+
+
+class Record(models.Model):
+    """A row of a table. `values` is a flat object by column; a number is a JSON number, dates are ISO texts."""
+
+    table = models.ForeignKey(DataTable, models.CASCADE, related_name="records")
+    key = models.TextField(_("key"), null=True, db_collation="C")  # noqa: DJ001  unique if there
+    profile = models.ForeignKey(Profile, models.CASCADE, null=True, related_name="records")
+    values = models.JSONField(_("values"), default=dict, db_default=models.Value({}, models.JSONField()))
+    created_by_job = models.BigIntegerField(null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    change_xid = change_xid()
+
+    objects = TenantManager["Record"]()
+    tenant_path = "table__database__account"
+
+    class Meta:
+        verbose_name = _("record")
+        verbose_name_plural = _("records")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["table", "key"], condition=models.Q(key__isnull=False), name="record_key_once"
+            ),
+        ]
+        indexes = [BrinIndex(fields=["change_xid"], pages_per_range=32, autosummarize=True, name="record_change")]
+
+    def __str__(self) -> str:
+        return f"{self.table_id} {self.key or self.pk}"
+
+
+class Segment(models.Model):
+    """A filter under a name, for the exports of a database: {"and"|"or": [{field, op, value}, …]}."""
+
+    database = models.ForeignKey(Database, models.CASCADE, related_name="segments", db_index=False)
+    name = models.CharField(_("name"), max_length=120)
+    data_type = models.CharField(_("data type"), max_length=30, default="profile")
+    filter = models.JSONField(_("filter"), default=dict)
+    created_by = models.CharField(_("created by"), max_length=254, blank=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    objects = TenantManager["Segment"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("segment")
+        verbose_name_plural = _("segments")
+        constraints = [models.UniqueConstraint(fields=["database", "name"], name="segment_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Erasure(models.Model):

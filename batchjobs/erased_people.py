@@ -27,6 +27,10 @@ REMOVE = {
         DELETE FROM audience_listmember m USING audience_contactlist l
         WHERE l.id = m.contact_list_id AND l.database_id = %(database)s AND m.profile_id = ANY(%(ids)s)
     """,
+    "records": """
+        DELETE FROM audience_record r USING audience_datatable t
+        WHERE t.id = r.table_id AND t.database_id = %(database)s AND r.profile_id = ANY(%(ids)s)
+    """,
     "references": "DELETE FROM audience_reference WHERE database_id = %(database)s AND profile_id = ANY(%(ids)s)",
     # By the keys too: the person may have been there before, under another id.
     "before_images": """

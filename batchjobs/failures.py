@@ -33,15 +33,22 @@ FILE_AT_FAULT = frozenset(
 )
 
 
-class FileFailureError(Exception):
+class JobFailureError(Exception):
+    """Ends a job as failed, for a reason that has a name. `params` is JSON: what the reason's sentence is told."""
+
+    def __init__(self, code: str, **params: Any) -> None:
+        super().__init__(code)
+        self.code = code
+        self.params = params
+
+
+class FileFailureError(JobFailureError):
     """The file as a whole cannot be taken in. `code` is a key of FAILURES."""
 
     def __init__(self, code: str, **params: Any) -> None:
         if code not in FAILURES:
             raise KeyError(code)
-        super().__init__(code)
-        self.code = code
-        self.params = params
+        super().__init__(code, **params)
 
 
 FAILURES: dict[str, Failure] = {
@@ -89,6 +96,11 @@ FAILURES: dict[str, Failure] = {
         _("The file has no {column} column"),
         _("{hint} The columns found are: {found}. Say which of them it is, or rename it in the file."),
         _("No {column} column"),
+    ),
+    "TABLE_MISSING": Failure(
+        _("There is no such table"),
+        _("Nothing was changed. Choose the table that the rows go to; support staff set tables up."),
+        _("No such table"),
     ),
     "COLUMN_TWICE": Failure(
         _("The column {column} stands in the file twice"),

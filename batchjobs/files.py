@@ -7,6 +7,7 @@ removes the bytes of a file goes through here.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -124,6 +125,50 @@ def list_stored(folder: str) -> tuple[list[str], list[str]]:
         return [], []
     except Exception as error:
         raise StorageFailedError(folder) from error
+
+
+class ReadOnce(File):  # generic for the types alone
+    """Bytes on their way into storage, read once from their beginning: what passes is counted and hashed.
+
+    Never more than a block is in memory. `next_bytes` gives what comes next.
+    """
+
+    READ = 64 * 1024
+
+    def __init__(self) -> None:
+        super().__init__(None)  # there is no file: `read` and `chunks` are all
+        self.sha256 = hashlib.sha256()
+        self.count = 0
+
+    def next_bytes(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        raise NotImplementedError
+
+    @property
+    def closed(self) -> bool:
+        return False
+
+    def __bool__(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Storage makes sure that it begins at the beginning; there is no other way."""
+        if self.count or offset or whence:
+            raise OSError("These bytes are read once, from their beginning.")
+        return 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = self.next_bytes(2**63 - 1 if size is None or size < 0 else size)
+        self.count += len(data)
+        self.sha256.update(data)
+        return data
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        while data := self.read(chunk_size or self.READ):
+            yield data
 
 
 class _Parts(io.RawIOBase):

@@ -15,8 +15,9 @@ from django.utils.translation import gettext_lazy
 
 from accounts.forms import zone_names
 from accounts.models import User
+from audience.models import DataTable
 from batchjobs.ingestion.formats import ACCEPTED
-from batchjobs.looking import columns_chosen
+from batchjobs.looking import columns_chosen, type_looked_at
 from batchjobs.models import BatchJob, RecordType, SourceFile
 from console.formats import filesize
 
@@ -96,6 +97,11 @@ class BatchJobForm(forms.Form):
         required=False,
         help_text=gettext_lazy("For rows that name none. A new name makes a new list."),
     )
+    table = forms.ChoiceField(
+        label=gettext_lazy("Table"),
+        required=False,
+        help_text=gettext_lazy("The rows go to it, and it says which columns there are."),
+    )
     blank_erases = forms.BooleanField(label=gettext_lazy("Blank cells erase what was known"), required=False)
     array = forms.CharField(max_length=255, required=False)
     delimiter = forms.ChoiceField(label=gettext_lazy("Columns are separated by"), choices=DELIMITERS, required=False)
@@ -117,6 +123,7 @@ class BatchJobForm(forms.Form):
         user: User,
         uploads: QuerySet[SourceFile],
         uploads_open: QuerySet[SourceFile],
+        tables: QuerySet[DataTable],
         upload: str = "",
         again: BatchJob | None = None,
     ) -> None:
@@ -129,6 +136,9 @@ class BatchJobForm(forms.Form):
         self.again = again
         self.fields["upload"].queryset = uploads  # type: ignore[attr-defined]
         self._open = list(uploads_open)
+        self._tables = {table.slug: table for table in tables}
+        names = [(slug, table.name) for slug, table in self._tables.items()]
+        self.fields["table"].choices = [("", _("Choose a table") if names else _("There is none yet")), *names]  # type: ignore[attr-defined]
         if self.chosen and not self.is_bound:
             self.initial["name"] = _without_ending(self.chosen.name)
         zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
@@ -153,6 +163,8 @@ class BatchJobForm(forms.Form):
         return file
 
     def clean(self) -> None:
+        if self.cleaned_data.get("record_type") == RecordType.RECORD and not self.cleaned_data.get("table"):
+            self.add_error("table", _("Choose the table that the rows go to."))
         if self.again:
             return
         if self.errors.pop("upload", None):
@@ -177,6 +189,8 @@ class BatchJobForm(forms.Form):
         word = data.get("record_type") or RecordType.EVENT
         if data.get("list_name") and word == RecordType.LIST:
             options["list"] = data["list_name"].strip()
+        if data.get("table") and word == RecordType.RECORD:
+            options["table"] = data["table"]
         if data.get("blank_erases") and word in (RecordType.LIST, RecordType.PROFILE):
             options["blank_erases"] = True
         if data.get("max_invalid_percent"):
@@ -191,7 +205,10 @@ class BatchJobForm(forms.Form):
             return {}  # another type has other columns: what was shown was not for it
         data: Any = self.data  # of a request: a QueryDict
         names = data.getlist("column_name")
-        chosen = columns_chosen(names, data.getlist("column_to"), record_type=word)
+        table = self._tables.get(self.data.get("table") or "")
+        options = {"table": table.slug} if table else {}
+        entry = type_looked_at(word, database=table.database_id if table else 0, options=options)
+        chosen = columns_chosen(names, data.getlist("column_to"), entry=entry)
         if self.again and self.again.record_type == word:  # columns beyond those that are shown
             before = self.again.options.get("columns") or {}
             chosen |= {name: target for name, target in before.items() if name not in names}
@@ -268,6 +285,7 @@ def _initial_of(job: BatchJob) -> dict[str, Any]:
         "record_type": job.record_type,
         "event_name": job.event_name,
         "list_name": options.get("list", ""),
+        "table": options.get("table", ""),
         "blank_erases": options.get("blank_erases", False),
         "tags": ", ".join(job.tags),
         "dry_run": job.dry_run,

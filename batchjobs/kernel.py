@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
 
 from batchjobs.doorbell import DRAINING, ring
-from batchjobs.failures import FileFailureError
+from batchjobs.failures import JobFailureError
 from batchjobs.models import BatchJob, Beat, JobRequest, Queue
 from batchjobs.sessions import open_session, owner_name
 from batchjobs.states import Status, sources_of
@@ -225,7 +225,7 @@ def _run(lease: Lease) -> None:
             lease.check(every=0)
             registered("JOB_KINDS")[job.kind](job, lease)
             end(lease, Status.DONE)
-        except FileFailureError as failure:
+        except JobFailureError as failure:
             end(lease, Status.FAILED, code=failure.code, params=failure.params)
         except StopRequestedError:
             _end_as_requested(lease)

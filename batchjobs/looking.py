@@ -12,11 +12,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from audience.models import Database
 from batchjobs.failures import Failure, FileFailureError, failure_of
 from batchjobs.files import FileGoneError, open_beginning
 from batchjobs.ingestion import checks
 from batchjobs.ingestion.formats import Found, layout_find, layout_to_state
-from batchjobs.ingestion.records import RECORD_TYPES
+from batchjobs.ingestion.records import RECORD_TYPES, record_type_of
 from batchjobs.ingestion.records.base import Context, RecordType
 from batchjobs.ingestion.records.columns import LEAVE_OUT, Column, Kind, match_columns, match_keys
 from batchjobs.ingestion.records.table import for_people
@@ -105,14 +106,23 @@ def file_look(file: SourceFile, *, record_type: str, options: Mapping[str, Any],
         return Look(failure=said, lists=lists, arriving=not (lists or file.is_complete))
 
 
-def columns_chosen(names: list[str], targets: list[str], *, record_type: str) -> dict[str, str]:
+def type_looked_at(record_type: str, *, database: int, options: Mapping[str, Any]) -> RecordType:
+    """The record type as a job with these options would have it, as far as they say it yet."""
+    try:
+        return record_type_of(record_type, database, options)
+    except FileFailureError:
+        return RECORD_TYPES[record_type]
+
+
+def columns_chosen(names: list[str], targets: list[str], *, entry: RecordType) -> dict[str, str]:
     """The option `columns`: what a person chose other than what is found by itself."""
-    automatic = _targets(names, RECORD_TYPES[record_type], {})
+    automatic = _targets(names, entry, {})
     return {name: target for name, target in zip(names, targets, strict=False) if target != automatic.get(name, name)}
 
 
 def _look(file: SourceFile, stored: IO[bytes], record_type: str, options: dict[str, Any], event_name: str) -> Look:
-    entry = RECORD_TYPES[record_type]
+    first = Database.objects.for_account(file.account).order_by("pk").first()
+    entry = type_looked_at(record_type, database=first.pk if first else 0, options=options)
     found, lists = _found(content_open(stored, file.name), options)  # type: ignore[arg-type]
     header = [name for name in found.layout.header if name]
     targets = _targets(header, entry, options.get("columns") or {})

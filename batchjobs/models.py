@@ -26,6 +26,7 @@ class RecordType(models.TextChoices):
     PROFILE = "profile", _("Profile")
     LIST = "list", _("List")
     PURCHASE = "purchase", _("Purchase")
+    RECORD = "record", _("Linked data or repository")
 
 
 class Source(models.TextChoices):

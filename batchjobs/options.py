@@ -17,6 +17,7 @@ ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16")
 NAMES_MAX = 1_000
 NAME_MAX = 255
 LIST_NAME_MAX = 120
+TABLE_SLUG_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ OPTIONS: dict[str, Option] = {
         lambda value: _is_name(value, LIST_NAME_MAX),
         lambda: _("It is a name of 120 characters at most."),
         "Lists: the one for rows that name none",
+    ),
+    "table": Option(
+        lambda value: _is_name(value, TABLE_SLUG_MAX),
+        lambda: _("It is the short name of a table."),
+        "Linked data or repository: the table (its slug) that the rows go to",
     ),
     "blank_erases": _yes_or_no("Profiles and lists: whether a blank value takes away what was known"),
     "max_invalid_percent": Option(

@@ -328,6 +328,16 @@ TABLE: tuple[Line, ...] = (
         why="They are what the account keeps Batchdesk for.",
     ),
     Kept(
+        ("audience.Record",),
+        until="the row, its table, the person it is about, or the account is removed",
+        why="It is data of the account's own; rows of linked data are about a person.",
+    ),
+    Kept(
+        ("audience.Segment",),
+        until="the segment or the account is removed",
+        why="What it compares with may be personal, such as an address.",
+    ),
+    Kept(
         ("audience.ContactList",),
         until="the list or the account is removed",
         why="Its name may be a person's.",
@@ -376,6 +386,7 @@ TABLE: tuple[Line, ...] = (
         why="What support staff did in the admin.",
     ),
     Impersonal(("audience.Database",), why="A name that the account gave to a set of profiles, and a counter."),
+    Impersonal(("audience.DataTable",), why="Names of a table and its columns, and their types."),
     Impersonal(("batchjobs.Beat",), why="When processes of the product were last heard of."),
     Impersonal(("auth.Permission", "auth.Group", "contenttypes.ContentType"), why="Names of the product's own parts."),
 )

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from accounts.actors import Actor
 from accounts.models import Account
 from accounts.services import audit
-from audience.models import Database
+from audience.models import Database, DataTable
 from audience.services import database_default
 from batchjobs import kernel
 from batchjobs.doorbell import ring
@@ -78,6 +78,8 @@ def batchjob_create(
         if earlier := _answered_before(by, idempotency_key, fingerprint):
             return earlier
     database = database or database_default(account=by.account)
+    if record_type == RecordType.RECORD and not _table_is_there(database, str(options.get("table") or "")):
+        raise JobRefusedError("options", _("Say which table with the option “table”: there is none of that name."))
     stored = None
     if isinstance(source, File):
         stored = store_file(account=by.account, name=file_name, content=source, by=by.user)
@@ -132,6 +134,10 @@ def file_name_checked(name: str) -> str:
             % {"name": name, "list": ", ".join(ACCEPTED)},
         )
     return name
+
+
+def _table_is_there(database: Database, slug: str) -> bool:
+    return bool(DataTable.objects.filter(database=database, slug=slug).exists())
 
 
 def _source_checked(

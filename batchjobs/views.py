@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from audience.models import Database, DataTable
 from batchjobs import downloads, resumable, services
 from batchjobs.filters import list_params
 from batchjobs.forms import BatchJobForm, SavedViewForm
@@ -120,7 +121,13 @@ def batchjob_look(request: Request) -> HttpResponse:
 
 def _who_asks(request: Request) -> dict[str, Any]:
     by = request.actor
-    return {"user": by.user, "uploads": resumable.uploads(by=by), "uploads_open": resumable.uploads_open(by=by)}
+    first = Database.objects.for_account(by.account).order_by("pk").first()
+    return {
+        "user": by.user,
+        "uploads": resumable.uploads(by=by),
+        "uploads_open": resumable.uploads_open(by=by),
+        "tables": DataTable.objects.for_account(by.account).filter(database=first).order_by("name", "pk"),
+    }
 
 
 def _about(form: BatchJobForm) -> dict[str, Any]:

@@ -75,10 +75,13 @@ WRITTEN = {
     RecordType.LIST: _plural("%(n)s row of members", "%(n)s rows of members"),
     RecordType.OPTOUT: _plural("%(n)s opt-out", "%(n)s opt-outs"),
     RecordType.APPROVE: _plural("%(n)s decision", "%(n)s decisions"),
+    RecordType.RECORD: _plural("%(n)s row", "%(n)s rows"),
 }
 FIGURES = {
     "new_members": _plural("%(n)s person is new on the list.", "%(n)s people are new on the list."),
     "new_optouts": _plural("%(n)s opt-out is new.", "%(n)s opt-outs are new."),
+    "new_records": _plural("%(n)s row of the table is new.", "%(n)s rows of the table are new."),
+    "changed_records": _plural("%(n)s row of the table was changed.", "%(n)s rows of the table were changed."),
 }
 WHY_SKIPPED = {
     RecordType.EVENT: gettext_lazy("Rows whose partner_event_id is known are not counted twice."),

@@ -74,7 +74,13 @@ venv() {
 # What the tests use besides packages.
 programs() {
     browser
-    command -v curl >/dev/null || apt_install curl || say "There is no curl, so the tests that use it are left out."
+    program curl curl
+    program unzip unzip
+    program xmllint libxml2-utils
+}
+
+program() {
+    command -v "$1" >/dev/null || apt_install "$2" || say "There is no $1, so the tests that use it are left out."
 }
 
 browser() {

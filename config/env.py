@@ -56,6 +56,18 @@ class Env(BaseSettings):
     UNPACKED_MAX_BYTES: int = 50 * 1024**3  # of what comes out of an archive
     UNPACKED_RATIO_MAX: int = 200  # unpacked bytes for each stored one
 
+    # Exports: how often what is due is looked for, and how long one may read.
+    EXPORTS_TICK_SECONDS: float = Field(default=20, gt=0)
+    EXPORT_QUERY_SECONDS: int = Field(default=7200, gt=0)
+
+    # Mail. Without a host it is printed into the log.
+    EMAIL_HOST: str = ""
+    EMAIL_PORT: int = 587
+    EMAIL_USER: str = ""
+    EMAIL_PASSWORD: str = ""
+    EMAIL_SECURITY: Literal["starttls", "tls", "none"] = "starttls"
+    EMAIL_FROM: str = "Batchdesk <batchdesk@localhost>"
+
     # How long what is kept (docs/retention.md), and how often it is looked after.
     FILES_KEPT_DAYS: int = Field(default=90, gt=0)
     ORPHANS_KEPT_HOURS: int = Field(default=24, ge=24)  # a worker that lost its job may still be writing
@@ -63,6 +75,8 @@ class Env(BaseSettings):
     IDEMPOTENCY_KEPT_DAYS: int = Field(default=7, ge=1, le=7)
     CRASHES_KEPT_DAYS: int = Field(default=30, gt=0)
     HOUSEKEEPING_KEPT_DAYS: int = Field(default=90, gt=0)
+    ARTIFACTS_KEPT_DAYS: int = Field(default=30, gt=0)
+    TRANSFER_BOX_KEPT_DAYS: int = Field(default=5, gt=0)
     EXPIRY_EVERY_SECONDS: float = Field(default=3600, gt=0)
 
     @property
@@ -95,20 +109,28 @@ class Env(BaseSettings):
 
     def file_storage(self) -> dict[str, Any]:
         """Django's STORAGES entry for files: a bucket when one is named, else a folder."""
+        return self._storage("files", file_overwrite=False)
+
+    def box_storage(self) -> dict[str, Any]:
+        """The one for the transfer box, where a file of the same name takes the place of the older one."""
+        return self._storage("transfer-box", file_overwrite=True)
+
+    def _storage(self, folder: str, *, file_overwrite: bool) -> dict[str, Any]:
         if not self.S3_BUCKET:
-            folder = {"location": self.data_dir / "files"}
-            return {"BACKEND": "console.storage.DurableFileSystemStorage", "OPTIONS": folder}
+            location = {"location": self.data_dir / folder}
+            return {"BACKEND": "console.storage.DurableFileSystemStorage", "OPTIONS": location}
+        prefix = self.S3_PREFIX.strip("/")
         return {
             "BACKEND": "storages.backends.s3.S3Storage",
             "OPTIONS": {
                 "bucket_name": self.S3_BUCKET,
                 "endpoint_url": self.S3_ENDPOINT_URL or None,
                 "region_name": self.S3_REGION or None,
-                "location": self.S3_PREFIX.strip("/"),
+                "location": f"{prefix}/{folder}".lstrip("/") if file_overwrite else prefix,
                 "addressing_style": self.S3_ADDRESSING_STYLE,
                 "signature_version": "s3v4",
                 "default_acl": None,  # as the bucket has it: private
-                "file_overwrite": False,
+                "file_overwrite": file_overwrite,
                 "max_memory_size": 8 * 1024**2,  # what is read goes to a temporary file beyond that
             },
         }

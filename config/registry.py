@@ -6,6 +6,7 @@ JOB_KINDS = {
     "expiry": "batchjobs.expiry.expiry_run",
     "batch": "uploads.run.batch_run",
     "erasure": "batchjobs.erasure.erasure_run",
+    "export": "exports.run.export_run",
 }
 
 # Record types of apps above batchjobs, beside those of batchjobs/ingestion/records: RecordType objects. Nobody chooses
@@ -18,10 +19,12 @@ RECORD_TYPES = {
 RETENTION = {
     "batchjobs": "batchjobs.retention.TABLE",
     "uploads": "uploads.retention.TABLE",
+    "exports": "exports.retention.TABLE",
 }
 
 # Numbers beside the links of the sidebar: URL name -> `(account) -> int`.
 NAV_COUNTS = {
     "batchjob_list": "batchjobs.services.active_count",
     "batch_upload_list": "uploads.pages.active_count",
+    "export_list": "exports.pages.active_count",
 }

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "config",
     "batchjobs",
     "uploads",
+    "exports",
     "audience",
     "accounts",
     "console",
@@ -97,6 +98,7 @@ CACHES = {
 # Files go through aliases only, never through paths: S3 is a setting away.
 STORAGES = {
     "default": env.file_storage(),
+    "transfer_box": env.box_storage(),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 STATIC_URL = "/static/"
@@ -107,6 +109,7 @@ FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 UPLOAD_MAX_BYTES = env.UPLOAD_MAX_BYTES
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000  # an export with a thousand columns and a long filter
 UPLOAD_PART_BYTES = env.UPLOAD_PART_BYTES
 UPLOAD_STALL_SECONDS = env.UPLOAD_STALL_SECONDS
 UPLOAD_KEPT_HOURS = env.UPLOAD_KEPT_HOURS
@@ -148,8 +151,16 @@ ACCOUNT_RATE_LIMITS = {
     "login": "600/m/ip",
     "reset_password": "5/h/key,60/h/ip",
 }
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
-DEFAULT_FROM_EMAIL = "Batchdesk <batchdesk@localhost>"
+# Without a mail server mails are printed into the log of the process that sends them.
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if env.EMAIL_HOST else 'console'}.EmailBackend"
+EMAIL_HOST = env.EMAIL_HOST
+EMAIL_PORT = env.EMAIL_PORT
+EMAIL_HOST_USER = env.EMAIL_USER
+EMAIL_HOST_PASSWORD = env.EMAIL_PASSWORD
+EMAIL_USE_TLS = env.EMAIL_SECURITY == "starttls"
+EMAIL_USE_SSL = env.EMAIL_SECURITY == "tls"
+EMAIL_TIMEOUT = 30
+DEFAULT_FROM_EMAIL = env.EMAIL_FROM
 
 # Security. Cookies and transport follow the scheme of BASE_URL.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
@@ -205,6 +216,11 @@ CELERY_BEAT_SCHEDULE = {
     # Often: who is to be erased may wait for a job that is about to end, and looking costs next to nothing.
     "erasure": {"task": "batchjobs.tasks.erasure_schedule", "schedule": 60, "options": {"expires": 180}},
     "uploads": {"task": "batchjobs.tasks.uploads_sweep", "schedule": 3600},
+    "exports": {
+        "task": "exports.tasks.exports_tick",
+        "schedule": env.EXPORTS_TICK_SECONDS,
+        "options": {"expires": env.EXPORTS_TICK_SECONDS * 3},
+    },
 }
 
 REGISTRY = "config.registry"
@@ -225,6 +241,9 @@ IDEMPOTENCY_KEPT_DAYS = env.IDEMPOTENCY_KEPT_DAYS
 CRASHES_KEPT_DAYS = env.CRASHES_KEPT_DAYS
 HOUSEKEEPING_KEPT_DAYS = env.HOUSEKEEPING_KEPT_DAYS
 EXPIRY_EVERY_SECONDS = env.EXPIRY_EVERY_SECONDS
+ARTIFACTS_KEPT_DAYS = env.ARTIFACTS_KEPT_DAYS
+TRANSFER_BOX_KEPT_DAYS = env.TRANSFER_BOX_KEPT_DAYS
+EXPORT_QUERY_SECONDS = env.EXPORT_QUERY_SECONDS
 METRICS_TOKEN = env.METRICS_TOKEN
 
 configure_structlog(env.LOG_LEVEL)

@@ -27,6 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("accounts.urls")),
     path("batch-jobs/", include("batchjobs.urls")),
     path("uploads/", include("uploads.urls")),
+    path("exports/", include("exports.urls")),
 ]
 
 handler500 = "console.views.server_error"

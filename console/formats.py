@@ -97,6 +97,20 @@ def second(value: dt.datetime | None, now: dt.datetime | None = None) -> str:
     return formats.date_format(local, "j M, H:i:s" if is_clear else "j M Y, H:i:s")
 
 
+def upcoming(value: dt.datetime | None, zone: dt.tzinfo | None = None, now: dt.datetime | None = None) -> str:
+    """What is to come: “Today 18:00”, “Tomorrow 06:30”, “Monday 05:00”, “18 Aug 2027, 06:30”, by the zone's clock."""
+    if value is None:
+        return "–"
+    local = timezone.localtime(value, zone)
+    days = (local.date() - timezone.localdate(now or timezone.now(), zone)).days
+    words = {"time": formats.date_format(local, "H:i"), "day": formats.date_format(local, "l")}
+    if days in (0, 1):
+        return (_("Tomorrow %(time)s") if days else _("Today %(time)s")) % words
+    if 1 < days < 7:
+        return _("%(day)s %(time)s") % words
+    return formats.date_format(local, "j M Y, H:i")
+
+
 def _recent(value: dt.datetime | None, now: dt.datetime | None, form: str) -> str:
     """Of today and yesterday; “–” of nothing, and "" of what is longer ago."""
     if value is None:

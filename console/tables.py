@@ -241,3 +241,17 @@ def counts_capped(querysets: Mapping[str, QuerySet[Any]], cap: int = COUNT_CAP) 
             cursor.execute("SELECT " + ", ".join(parts), params)
             counts |= dict(zip(names, cursor.fetchone(), strict=True))
     return counts
+
+
+def tally_capped(queryset: QuerySet[Any], names: Sequence[str], cap: int = COUNT_CAP) -> dict[tuple[Any, ...], int]:
+    """How many rows have which values of `names`, in one statement, of the first `cap` + 1 in their order."""
+    try:
+        sql, params = queryset.values(*names)[: cap + 1].query.get_compiler(queryset.db).as_sql()
+    except EmptyResultSet:
+        return {}
+    columns = ", ".join(str(n) for n in range(1, len(names) + 1))
+    listed = ", ".join(f"c{n}" for n in range(1, len(names) + 1))
+    with connections[queryset.db].cursor() as cursor:
+        counted = f"SELECT {listed}, count(*) FROM ({sql}) AS counted({listed}) GROUP BY {columns}"  # noqa: S608 - as above
+        cursor.execute(counted, params)
+        return {tuple(row[:-1]): row[-1] for row in cursor.fetchall()}

@@ -35,6 +35,7 @@
       dialog.showModal();
       (dialog.querySelector("[autofocus]") || dialog.querySelector("h2"))?.focus({ preventScroll: true });
     }
+    document.querySelectorAll("[data-unlocks]").forEach(lock);
     placeToasts();
     markCurrentRow();
   }
@@ -50,6 +51,7 @@
     form?.removeAttribute("data-dirty");
     dialog.dispatchEvent(new Event("drawer:left", { bubbles: true }));
     dialog.close();
+    if (dialog.dataset.over) { htmx.ajax("GET", dialog.dataset.over, "#drawer"); return; }  // the drawer it stood over
     if (!dialog.matches(".drawer") || !href) { placeToasts(); return; }
     const back = document.getElementById(dialog.dataset.return) || document.querySelector("#results .stretched, main");
     dialog.parentElement.replaceChildren();
@@ -85,6 +87,14 @@
     if (!inside) leave(dialog, dialog.dataset.back);
   });
   on("input", "form[data-guard]", (event, form) => { form.dataset.dirty = ""; });
+  // Buttons that change the form itself leave something unsaved too; links to other steps would lose it.
+  on("click", "form[data-guard] button[name=do]", (event, button) => { button.form.dataset.dirty = ""; });
+  on("click", "a[data-leaves]", (event, link) => {
+    const form = link.closest("dialog")?.querySelector("form[data-dirty]");
+    if (!form || confirm(form.dataset.textUnsaved || text("Unsaved"))) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
 
   // Menus: one open at a time; Esc and a press outside close; arrows walk the items.
   document.addEventListener("click", (event) => {
@@ -181,6 +191,13 @@
     input.type = shown ? "password" : "text";
     button.setAttribute("aria-pressed", String(!shown));
   });
+  on("click", "[data-print]", () => print());
+  // A button that stays off until its box is ticked; the server checks it again.
+  function lock(box) {
+    const button = document.getElementById(box.dataset.unlocks);
+    if (button) button.disabled = !box.checked;
+  }
+  on("change", "[data-unlocks]", (event, box) => lock(box));
   // A modal stands in the top layer and would print one page only: while printing it is a plain block.
   addEventListener("beforeprint", () => {
     for (const dialog of document.querySelectorAll("dialog[data-modal]:modal")) {
@@ -287,6 +304,9 @@
     });
   }
 
+  for (const fold of document.querySelectorAll("[data-fold-narrow]")) {  // where its summary shows, there is no room
+    fold.open = !fold.querySelector("summary").checkVisibility();
+  }
   upgradeDialogs(true);
   document.querySelectorAll(".toast").forEach(passLater);
   document.querySelectorAll("details[data-multi]").forEach(countChecks);

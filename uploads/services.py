@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,6 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.core import signing
-from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models.functions import Now
@@ -27,9 +25,9 @@ from accounts.actors import Actor
 from accounts.models import Account
 from accounts.services import audit
 from audience.services import database_default
-from batchjobs.bodies import READ_BYTES, Body
+from batchjobs.bodies import Body
 from batchjobs.doorbell import ring
-from batchjobs.files import part_name, record_file, remove_stored
+from batchjobs.files import ReadOnce, part_name, record_file, remove_stored
 from batchjobs.models import BatchJob, Queue, SourceFile
 from batchjobs.services import SHORT_QUEUE_BYTES
 from batchjobs.states import ENDED
@@ -175,41 +173,22 @@ def _by_id(upload_id: int) -> BatchUpload:
     return found
 
 
-class _Counted(File):  # generic for the types alone
-    """A body on its way into storage: what passes is counted and hashed. Never more than a block in memory."""
+class _Counted(ReadOnce):
+    """A body on its way into storage, which ends after `length` bytes. Counted and hashed by MD5 too."""
 
     def __init__(self, body: Body, length: int) -> None:
-        super().__init__(None)  # there is no file: `read` and `chunks` read the body
+        super().__init__()
         self.body = body
         self.length = length
         self.md5 = hashlib.md5(usedforsecurity=False)
-        self.sha256 = hashlib.sha256()
-        self.count = 0
 
     @property
     def size(self) -> int:
         return self.length
 
-    @property
-    def closed(self) -> bool:
-        return False
-
-    def __bool__(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Storage makes sure that it begins at the beginning; there is no other way."""
-        if self.count or offset or whence:
-            raise OSError("A body is read once, from its beginning.")
-        return 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
+    def next_bytes(self, size: int) -> bytes:
         """Raises BodyBrokenError where the connection ends early."""
-        left = self.length - self.count
-        wanted = left if size is None or size < 0 else min(size, left)
+        wanted = min(size, self.length - self.count)
         if not wanted:
             return b""
         try:
@@ -218,14 +197,8 @@ class _Counted(File):  # generic for the types alone
             raise BodyBrokenError from error
         if not data:
             raise BodyBrokenError
-        self.count += len(data)
         self.md5.update(data)
-        self.sha256.update(data)
         return data
-
-    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        while data := self.read(chunk_size or READ_BYTES):
-            yield data
 
 
 def batch_receive(*, upload: BatchUpload, body: Body, length: int, content_md5: bytes = b"") -> None:

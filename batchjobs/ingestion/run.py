@@ -240,7 +240,7 @@ def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> B
         erased=erased_hashes(database=job.database_id),
         job=job.pk,
     )
-    return record_type_of(job.record_type).checker(context)
+    return record_type_of(job.record_type, job.database_id, options).checker(context)
 
 
 def _refuse_share(job: BatchJob, lease: Lease, content: Content) -> None:
@@ -317,7 +317,7 @@ def _load_rest(job: BatchJob, lease: Lease, content: Content, *, direct: bool) -
         blank_erases=checker.context.blank_erases,
     )
     people: People | None = None
-    writer: Writer = record_type_of(job.record_type).writer(plan)
+    writer: Writer = record_type_of(job.record_type, job.database_id, job.options).writer(plan)
     by_email = isinstance(checker, Checker) and "partner_user_id" not in checker.matched.known
     if direct and by_email and isinstance(writer, InteractionWriter) and not plan.dry_run:
         removals = Database.objects.values_list("removals", flat=True).get(pk=plan.database)

@@ -40,6 +40,11 @@ LOOKS: dict[str, tuple[str, str]] = {
     "success": ("ok", "ok"),
     "corrupted": ("bad", "broken"),
     "error": ("warn", "warn"),
+    "draft": ("ghost", "edit"),
+    "scheduled": ("info", "calendar"),
+    "started": ("none", "play"),
+    "stopped": ("warn", "paused"),
+    "succeeded": ("ok", "ok"),
 }
 
 
@@ -91,6 +96,7 @@ def split_bar(valid: int, invalid: int, skipped: int = 0) -> SafeString:
 class Bar:
     value: float
     readout: str  # what the figure's <output> says while the pointer is on it
+    tone: str = "in"  # or bad
 
 
 @register.simple_tag
@@ -101,13 +107,14 @@ def bars(values: Sequence[Bar], label: str, slots: int = 16, height: int = 64) -
     drawn = format_html_join(
         "",
         '<g class="day" data-readout="{}"><rect class="hit" x="{}%" width="{}%" y="0" height="{}"/>'
-        '<rect class="in" x="{}%" width="{}%" y="{}" height="{}" rx="1.5"/></g>',
+        '<rect class="{}" x="{}%" width="{}%" y="{}" height="{}" rx="1.5"/></g>',
         (
             (
                 bar.readout,
                 f"{n * width:.2f}",
                 f"{width:.2f}",
                 height,
+                bar.tone,
                 f"{(n + 0.2) * width:.2f}",
                 f"{0.6 * width:.2f}",
                 f"{height - (height - 4) * bar.value / top:.1f}",

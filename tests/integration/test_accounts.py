@@ -135,7 +135,7 @@ def test_the_key_page_asks_the_database_the_same_for_many(manager: Actor, django
     client = signed_in(manager)
     for number in range(5):
         services.api_key_create(by=manager, name=f"Key {number}")
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         client.get(reverse("api_key_list"))
 
 

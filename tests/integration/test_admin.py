@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import Account, AuditEvent
 from accounts.permissions import Role
 from accounts.services import api_key_authenticate
-from audience.models import ContactList, ListMember, Suppression
+from audience.models import ContactList, DataTable, ListMember, Record, Suppression
 from audience.services import database_default
 from batchjobs.states import Status
 from tests.factories import make_account, make_user
@@ -166,6 +166,33 @@ def test_nothing_is_deleted_or_made_up(client: Client, account: Account):
         "batchjobs/sourcefile",
     ):
         assert client.get(f"/admin/{path}/add/").status_code == 403
+
+
+def test_staff_declare_tables(client: Client, account: Account):
+    database = database_default(account=account)
+    table = {"database": database.pk, "name": "Tickets", "slug": "tickets", "kind": "linked", "key": "seat"}
+    for columns, key in (
+        ("{}", ""),
+        ('[{"name": "seat"}]', ""),
+        ('[{"name": "", "type": "text"}]', ""),
+        ('[{"name": "seat", "type": "text"}, {"name": "Seat", "type": "text"}]', ""),
+        ('[{"name": "row", "type": "text"}]', "seat"),
+        ("[1]", "seat"),
+    ):
+        refused = client.post("/admin/audience/datatable/add/", {**table, "columns": columns, "key": key})
+        assert refused.status_code == 200
+    columns = '[{"name": "seat", "type": "text"}, {"name": "price", "type": "number"}]'
+    made = client.post("/admin/audience/datatable/add/", {**table, "columns": columns})
+    assert made.status_code == 302, made.context["adminform"].form.errors
+    tickets = DataTable.objects.get()
+    assert (tickets.key, tickets.columns[1]) == ("seat", {"name": "price", "type": "number"})
+    Record.objects.create(table=tickets, key="A1")
+    assert shown(client, "/admin/audience/record/?q=A1") == 1
+    page = f"/admin/audience/datatable/{tickets.pk}"
+    assert client.post(f"{page}/change/", {**table, "columns": columns, "key": "price"}).status_code == 302
+    tickets.refresh_from_db()
+    assert tickets.key == "seat"
+    assert client.get(f"{page}/delete/").status_code == 403
 
 
 def test_people_are_added_and_changed(client: Client, account: Account):

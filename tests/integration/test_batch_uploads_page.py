@@ -28,7 +28,7 @@ LIST = "/uploads/"
 LIVE = "/uploads/live/"
 FRAGMENT = {"HX-Request": "true", "HX-Target": "drawer"}
 # Session, person, memberships; the page, the counts, the running jobs; the two numbers in the sidebar.
-LIST_QUERIES = 8
+LIST_QUERIES = 9
 # Session, person, memberships; the upload; its place in the list (3); its job while it runs, or its log.
 DRAWER_QUERIES = 8
 ALL_STATES = [State.UPLOADING, State.FILE_UPLOADED, State.PROCESSING, State.SUCCESS, State.CORRUPTED, State.ERROR]

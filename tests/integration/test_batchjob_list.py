@@ -21,7 +21,7 @@ from tests.operations import make_job
 
 LIST = "/batch-jobs/"
 # Session, person, memberships; the counts in one statement; the page; the person's views; two numbers in the sidebar.
-LIST_QUERIES = 8
+LIST_QUERIES = 9
 
 
 def names(html: str) -> list[str]:

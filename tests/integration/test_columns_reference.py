@@ -7,6 +7,8 @@ from django.core.files.base import ContentFile
 from django.test import Client
 
 from accounts.actors import Actor
+from audience.models import DataTable
+from audience.services import database_default
 from batchjobs import kernel
 from batchjobs.downloads import rejects
 from batchjobs.models import BatchJob, RecordType
@@ -17,8 +19,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def run(by: Actor, kind: str, content: str, name: str) -> BatchJob:
+    options = {"run_anyway": True}
+    if kind == RecordType.RECORD:
+        table = {"slug": "tickets", "name": "Tickets", "kind": "linked"}
+        database = database_default(account=by.account)
+        options["table"] = DataTable.objects.get_or_create(database=database, **table)[0].slug
     job = batchjob_create(
-        by=by, content=ContentFile(content.encode()), file_name=name, record_type=kind, options={"run_anyway": True}
+        by=by, content=ContentFile(content.encode()), file_name=name, record_type=kind, options=options
     )
     kernel.queue_work("short")
     job.refresh_from_db()

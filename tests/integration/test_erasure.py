@@ -24,11 +24,13 @@ from audience.erasures import erased_hashes, erasure_request, key_hash
 from audience.models import (
     ContactList,
     Database,
+    DataTable,
     Erasure,
     Interaction,
     ListMember,
     Profile,
     ProfileBeforeImage,
+    Record,
     Reference,
     Suppression,
 )
@@ -98,9 +100,11 @@ def known_people(by: Actor) -> tuple[BatchJob, BatchJob]:
     messy = run_file(by, MESSY, "opens.csv")
     assert (messy.valid_rows, messy.invalid_rows) == (1, 3)
     database = first.database
+    tickets = DataTable.objects.create(database=database, name="Tickets", slug="tickets", kind="linked")
     for profile in Profile.objects.filter(database=database, email__in=[INES, "tom@example.com"]):
         make_interaction(profile, timezone.now())
         Reference.objects.create(database=database, schema="guest", ref=uuid4(), profile=profile, job=1, row_no=2)
+        Record.objects.create(table=tickets, profile=profile, key=profile.email, values={"seat": profile.email})
         ProfileBeforeImage.objects.create(job=first.pk, profile_id=profile.pk, email=profile.email, attributes={})
     Suppression.objects.create(database=database, channel="email", email_sha256=key_hash(INES))
     Suppression.objects.create(database=database, channel="sms", partner_user_id=NUMBER)
@@ -108,7 +112,7 @@ def known_people(by: Actor) -> tuple[BatchJob, BatchJob]:
 
 
 def counts(account: Account) -> dict[str, int]:
-    models = (Profile, Interaction, ListMember, Reference, ContactList, Suppression)
+    models = (Profile, Interaction, ListMember, Record, Reference, ContactList, Suppression)
     return {
         **{model.__name__: model.objects.for_account(account).count() for model in models},
         "images": ProfileBeforeImage.objects.count(),
@@ -129,13 +133,17 @@ def test_a_person_goes_everywhere_and_the_history_stays_true(marketer: Actor) ->
 
     assert job.status == "done"
     assert job.reader_state["removed"] == {
-        **{"profiles": 1, "interactions": 1, "list_members": 1, "references": 1, "before_images": 1},
+        **{"profiles": 1, "interactions": 1, "list_members": 1, "records": 1},
+        **{"references": 1, "before_images": 1},
         **{"suppressions": 1, "rejected_rows": 2, "files": 2, "people": 1},
     }
     after = counts(marketer.account)
     assert after == {
         **before,
-        **{what: before[what] - 1 for what in ("Profile", "Interaction", "ListMember", "Reference", "Suppression")},
+        **{
+            what: before[what] - 1
+            for what in ("Profile", "Interaction", "ListMember", "Record", "Reference", "Suppression")
+        },
         **{"images": before["images"] - 1, "files": before["files"] - 2},
     }
     found = everything(marketer.account)

@@ -13,7 +13,8 @@ from django.core.files.base import ContentFile
 from django.test import Client
 
 from accounts.actors import Actor
-from audience.models import Interaction
+from audience.models import DataTable, Interaction
+from audience.services import database_default
 from batchjobs import looking
 from batchjobs.kernel import queue_work
 from batchjobs.models import BatchJob, RecordType, SourceFile
@@ -212,8 +213,9 @@ def zipped(**files: bytes) -> bytes:
 )
 def test_what_cannot_run_is_said(name: str, content: bytes, says: str, marta: Client, marketer: Actor) -> None:
     upload = make_upload(marketer, name, content)
+    DataTable.objects.create(database=database_default(account=marketer.account), name="X", slug="x", kind="linked")
     for record_type in RecordType.values:
-        assert says in look(marta, upload, record_type, event_name="x", list_name="x")
+        assert says in look(marta, upload, record_type, event_name="x", list_name="x", table="x")
     page = marta.get(f"{NEW}?upload={upload.upload_id}")
     assert (page.status_code, says in page.content.decode()) == (200, True)
 

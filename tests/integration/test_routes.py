@@ -16,6 +16,9 @@ from accounts.permissions import Permission, Role, role_can
 from accounts.routes import PUBLIC, SIGNED_IN, STAFF, rule_of
 from batchjobs.models import SavedView
 from batchjobs.resumable import upload_begin
+from exports.models import Export, ExportRun
+from exports.services import export_schedule
+from tests.exports import make_export
 from tests.factories import make_account, make_user
 from tests.rows import make_job, make_token
 from tests.uploads import make_batch
@@ -36,7 +39,7 @@ NOTHING_HERE = {"api_not_found": "/api/v1/nothing-here", "batch_not_found": "/v2
 ADMIN = [r for r in ROUTES.values() if r.name.startswith("admin:")]
 PAGES = [r for r in ROUTES.values() if r not in API and r not in ADMIN]
 # Parameters that name an object of an account.
-OWNED = {"job_id", "key_id", "view_id", "upload_id", "ref"}
+OWNED = {"job_id", "key_id", "view_id", "upload_id", "ref", "export_id", "run_id"}
 # Parameters that name an object of one person: here the viewer's.
 PERSONAL = {"view_id"}
 
@@ -65,7 +68,11 @@ class World:
             "key": "set-password",
             "ref": self.batch.ref,
             "token": location_token(self.batch),
+            "run_id": self.run.pk,
         }
+        if "export_id" in route.parameters:  # one each time: what can be done to it is done
+            by = Actor(self.account, Role.MANAGER)
+            sample["export_id"] = make_export(by, name=f"Export {Export.objects.count()}").pk
         if "upload_id" in route.parameters:
             maker = self.people[role if role in Role.values else Role.MANAGER]
             by = Actor(self.account, Role.MANAGER, user=maker)
@@ -86,6 +93,9 @@ class World:
         self.job = make_job(self.account)
         self.batch = make_batch(self.account, State.CORRUPTED)  # one that has a log
         viewer = self.account.memberships.get(role=Role.VIEWER).user
+        by = Actor(self.account, Role.MANAGER)
+        export_schedule(export=make_export(by), by=by)
+        self.run = ExportRun.objects.for_account(self.account).get()
         self.view = SavedView.objects.create(account=self.account, user=viewer, name="Failed", query="status=failed")
 
 

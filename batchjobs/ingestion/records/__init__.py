@@ -5,7 +5,8 @@ Those are the types that people choose. Apps above bring their own (config/regis
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from batchjobs.ingestion.records.approve import APPROVE
 from batchjobs.ingestion.records.base import RecordType
@@ -14,6 +15,7 @@ from batchjobs.ingestion.records.list_member import LIST
 from batchjobs.ingestion.records.optout import OPTOUT
 from batchjobs.ingestion.records.profile import PROFILE
 from batchjobs.ingestion.records.purchase import PURCHASE
+from batchjobs.ingestion.records.record import RECORD
 from console.registry import registered
 
 RECORD_TYPES: dict[str, RecordType] = {
@@ -23,9 +25,11 @@ RECORD_TYPES: dict[str, RecordType] = {
     "profile": PROFILE,
     "list": LIST,
     "purchase": PURCHASE,
+    "record": RECORD,
 }
 
 
-def record_type_of(key: str) -> RecordType:
-    """The record type of a job. Raises KeyError."""
-    return RECORD_TYPES.get(key) or cast(RecordType, registered("RECORD_TYPES")[key])
+def record_type_of(key: str, database: int, options: Mapping[str, Any]) -> RecordType:
+    """The record type of a job. Raises KeyError, or FileFailureError where the options name what is not there."""
+    found = RECORD_TYPES.get(key) or cast(RecordType, registered("RECORD_TYPES")[key])
+    return found.declared(database, options) if found.declared else found

@@ -301,6 +301,8 @@ class RecordType:
     others: str | _StrPromise  # what becomes of columns that are not declared
     keeps_others: bool = True
     options: tuple[str, ...] = ()  # settings of the job that only this type has
+    # Where a job's options say which columns there are: (database, options) -> the type as that job has it.
+    declared: Callable[[int, Mapping[str, Any]], RecordType] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -24,6 +24,7 @@ class Kind(Enum):
     """What values of a column are; `table.Table` has the check of each."""
 
     TEXT = "text"
+    LONG_TEXT = "text of any length"
     EMAIL = "e-mail address"
     EMAIL_OR_HASH = "e-mail address, or its MD5 or SHA-256"
     MD5 = "MD5 in hexadecimal"

@@ -88,6 +88,8 @@ class Table:
                 return self.times(column.name, list(map(str.strip, values)), parse_time)
             case Kind.DATE:
                 return [time[:10] for time in self.times(column.name, list(map(str.strip, values)), parse_time)]
+            case Kind.LONG_TEXT:
+                return list(map(str.strip, values))
             case _:
                 return self._short(column.name, list(map(str.strip, values)))
 

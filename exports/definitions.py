@@ -1,0 +1,407 @@
+"""What an export is defined by: checked key by key, as JSON, and as a query.
+
+The keys are those of the API. A draft may have gaps, so each key is checked by itself (`apply`); whether all is there
+is asked when it is scheduled (`problems_of`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+
+from accounts.actors import Actor
+from accounts.models import Account
+from audience.models import Database
+from audience.services import database_default
+from audience.windows import Window
+from exports import conditions, sources
+from exports.destinations import transfer_box_of
+from exports.errors import ExportError
+from exports.models import DataType, Destination, Export, ReportWhen
+from exports.names import PatternError, file_name
+from exports.rows import Selection
+from exports.schedules import Schedule, ScheduleError
+from exports.sources import SourceError
+from exports.states import RECURRING, STANDARD, ExportType
+from exports.writers import FORMATS, FileOptions, OptionError, suffix_of
+
+STEPS = 7  # of the wizard
+NAME_MAX = 120
+HEADER_MAX = 200
+COLUMNS_MAX = 1000
+RECIPIENTS_MAX = 50
+DOWNLOAD = "download"
+
+# What of the data each type of export can be made of.
+DATA_TYPES: dict[str, frozenset[str]] = {
+    ExportType.ONE_SHOT: frozenset(DataType.values),
+    ExportType.PERIODIC_FULL: frozenset(
+        {DataType.PROFILE, DataType.LIST_MEMBER, DataType.LINKED_DATA, DataType.REPOSITORY}
+    ),
+    ExportType.INCREMENTAL: frozenset(
+        {DataType.PROFILE, DataType.INTERACTION, DataType.SUBSCRIPTION, DataType.FORM_PARTICIPATION}
+    ),
+}
+WITH_TABLE = frozenset({DataType.LIST_MEMBER, DataType.LINKED_DATA, DataType.REPOSITORY})
+
+
+class ExportRefusedError(Exception):
+    """A definition at fault: `field` is the API's key. Nothing was changed. The message is a sentence."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+# As a query.
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What is read and how it is written: the part of a definition that a run needs."""
+
+    database: Database
+    data_type: str
+    table: str
+    kind: str
+    columns: list[dict[str, str]] | None
+    filter: dict[str, Any] | None
+    file: FileOptions
+
+    @property
+    def source(self) -> sources.Source:
+        return sources.SOURCES[self.data_type]
+
+    def fields(self, *, seen: bool = True) -> sources.Fields:
+        """What can be a column; free keys that rows have only if `seen`. Raises SourceError."""
+        return self.source.fields(self.database, self.table, self.kind, seen=seen)
+
+    def rows(self, window: Window | None = None, *, filtered: bool = True) -> Any:
+        """The rows as a QuerySet, those of a window only if one is given. Raises SourceError."""
+        rows = self.source.rows(self.database, self.table, self.kind)
+        if filtered and self.filter:
+            rows = rows.filter(conditions.condition(self.filter, self.fields(seen=False)))
+        return window.rows(rows) if window else rows
+
+    def selection(self, window: Window | None = None) -> Selection:
+        """The whole query of a run. Raises ExportError for what is no longer there."""
+        typed = FORMATS[self.file.format].is_typed
+        try:
+            fields = self.fields(seen=typed or self.columns is None)
+            return self.source.selection(self.rows(window), self.columns, fields, typed=typed)
+        except SourceError as error:
+            raise ExportError(error.code, **{"reason": error.sentence, **error.params}) from error
+
+
+def definition_of(export: Export) -> Definition:
+    return Definition(
+        export.database,
+        export.data_type,
+        export.table,
+        export.kind,
+        export.columns,
+        export.filter,
+        FileOptions.from_json(export.file),
+    )
+
+
+def from_json(definition: Mapping[str, Any], *, database: Database) -> Definition:
+    """The definition that a run keeps. Raises ExportError if it can no longer be read."""
+    try:
+        file = FileOptions.from_json(definition.get("file") or {})
+    except OptionError as error:
+        raise ExportError("DEFINITION_INVALID", reason=str(error)) from error
+    return Definition(
+        database,
+        str(definition["data_type"]),
+        str(definition.get("table") or ""),
+        str(definition.get("kind") or ""),
+        definition.get("columns"),
+        definition.get("filter"),
+        file,
+    )
+
+
+# As JSON.
+
+
+def to_json(export: Export) -> dict[str, Any]:
+    """The definition as the API has it."""
+    return {
+        "name": export.name,
+        "database": export.database.slug,
+        "type": export.type,
+        "data_type": export.data_type,
+        "table": export.table,
+        "kind": export.kind,
+        "columns": export.columns,
+        "filter": export.filter,
+        "file": export.file,
+        "destination": export.destination_id or DOWNLOAD,
+        "schedule": export.schedule,
+        "run_at": export.run_at.isoformat() if export.run_at else None,
+        "start_with": export.start_with,
+        "with_deletions": export.with_deletions,
+        "send_empty": export.send_empty,
+        "recipients": export.recipients,
+        "report_when": export.report_when,
+    }
+
+
+# Checked key by key.
+
+
+def blank(account: Account) -> Export:
+    """An export that nothing is known of yet."""
+    return Export(account=account, database=database_default(account=account), file=FileOptions(format="csv").to_json())
+
+
+def apply(export: Export, changes: Mapping[str, Any], *, by: Actor) -> None:
+    """Puts the keys of `changes` into the export, unsaved. Raises ExportRefusedError at the first one at fault."""
+    unknown = sorted(set(changes) - set(_SETTERS))
+    if unknown:
+        raise ExportRefusedError(unknown[0], _("There is no “%(key)s” in an export.") % {"key": unknown[0]})
+    # In this order, because what can be chosen depends on what was chosen before.
+    for key, setter in _SETTERS.items():
+        if key in changes:
+            setter(export, changes[key], by)
+    if {"columns", "filter", "table", "kind", "data_type", "database"} & set(changes):
+        _check_query(export)
+
+
+def restore(export: Export, definition: Mapping[str, Any], *, by: Actor) -> None:
+    """Puts a definition that was good once into a new export: what can no longer be used is left out."""
+    for key, setter in _SETTERS.items():
+        if key not in definition:
+            continue
+        try:
+            setter(export, definition[key], by)
+        except ExportRefusedError:
+            if key == "name":
+                raise
+
+
+def problems_of(export: Export, *, now: dt.datetime | None = None) -> list[ExportRefusedError]:
+    """What keeps the export from being scheduled, in the order of the wizard's steps."""
+    found = []
+
+    def add(field: str, message: str) -> None:
+        found.append(ExportRefusedError(field, message))
+
+    possible = DATA_TYPES.get(export.type)
+    if possible is not None and export.data_type not in possible:
+        text = _("A %(type)s export cannot be made of %(data)s.")
+        words = {"type": ExportType(export.type).label, "data": DataType(export.data_type).label}
+        add("data_type", text % {key: str(value).lower() for key, value in words.items()})
+    if export.data_type in WITH_TABLE and not export.table:
+        add("table", _("Choose which table or list is to leave."))
+    elif not found:
+        try:
+            _check_query(export)
+        except ExportRefusedError as error:
+            found.append(error)
+    if export.type in RECURRING:
+        if export.destination_id is None:
+            add("destination", _("An export that recurs goes to a destination, not to a download."))
+        if not export.schedule:
+            add("schedule", _("Say when the export runs."))
+    return found
+
+
+def _check_query(export: Export) -> None:
+    """Columns and filter against what there is. Raises ExportRefusedError."""
+    if export.data_type in WITH_TABLE and not export.table:
+        return
+    definition = definition_of(export)
+    try:
+        fields = definition.fields(seen=False)
+    except SourceError as error:
+        raise ExportRefusedError("table", error.sentence) from error
+    for column in export.columns or []:
+        found = fields.find(column["field"])
+        if found is None or not found.is_column:
+            raise ExportRefusedError("columns", _("There is no column “%(name)s”.") % {"name": column["field"]})
+    try:
+        definition.rows()
+    except SourceError as error:
+        raise ExportRefusedError("filter", error.sentence) from error
+
+
+def _text(field: str, value: Any, limit: int) -> str:
+    if not isinstance(value, str):
+        raise ExportRefusedError(field, _("This has to be a text."))
+    text = value.strip()
+    if len(text) > limit:
+        raise ExportRefusedError(field, _("This can have %(n)s characters at most.") % {"n": limit})
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF for letter in text):
+        raise ExportRefusedError(field, _("Control characters cannot be used here."))
+    return text
+
+
+def _name(export: Export, value: Any, by: Actor) -> None:
+    name = _text("name", value, NAME_MAX)
+    if not name:
+        raise ExportRefusedError("name", _("Give the export a name."))
+    export.name = name
+
+
+def _database(export: Export, value: Any, by: Actor) -> None:
+    found = Database.objects.for_account(by.account).filter(slug=_text("database", value, 60)).first()
+    if found is None:
+        raise ExportRefusedError("database", _("There is no database “%(name)s”.") % {"name": value})
+    export.database = found
+
+
+def _choice(field: str, choices: Any, message: str) -> Any:
+    def setter(export: Export, value: Any, by: Actor) -> None:
+        if value not in list(choices):  # a list: the value may be anything
+            raise ExportRefusedError(field, message % {"value": value})
+        setattr(export, field, value)
+
+    return setter
+
+
+def _short_text(field: str, limit: int) -> Any:
+    def setter(export: Export, value: Any, by: Actor) -> None:
+        setattr(export, field, _text(field, value or "", limit))
+
+    return setter
+
+
+def _boolean(field: str) -> Any:
+    def setter(export: Export, value: Any, by: Actor) -> None:
+        if not isinstance(value, bool):
+            raise ExportRefusedError(field, _("This is true or false."))
+        setattr(export, field, value)
+
+    return setter
+
+
+def _columns(export: Export, value: Any, by: Actor) -> None:
+    if value is None:
+        export.columns = None
+        return
+    if not isinstance(value, list) or not value:
+        raise ExportRefusedError("columns", _("Choose at least one column, or leave the columns out for all."))
+    if len(value) > COLUMNS_MAX:
+        raise ExportRefusedError("columns", _("A file can have %(n)s columns at most.") % {"n": COLUMNS_MAX})
+    columns = []
+    for one in value:
+        if not isinstance(one, dict) or not isinstance(one.get("field"), str):
+            raise ExportRefusedError("columns", _("A column is an object with “field” and, if you like, “header”."))
+        field = _text("columns", one["field"], HEADER_MAX)
+        columns.append({"field": field, "header": _text("columns", one.get("header") or field, HEADER_MAX)})
+    headers = [column["header"] for column in columns]
+    for header in headers:
+        if headers.count(header) > 1:
+            raise ExportRefusedError("columns", _("Two columns are called “%(name)s” in the file.") % {"name": header})
+    export.columns = columns
+
+
+def _filter(export: Export, value: Any, by: Actor) -> None:
+    if value is not None and not isinstance(value, dict):
+        raise ExportRefusedError("filter", _("A filter is an object with “and” or “or”, or null."))
+    export.filter = value or None
+
+
+def _file(export: Export, value: Any, by: Actor) -> None:
+    try:
+        options = FileOptions.from_json(value or {})
+        check_pattern(options, name=export.name)
+    except OptionError as error:
+        raise ExportRefusedError(f"file.{error.field}", str(error)) from error
+    except PatternError as error:
+        raise ExportRefusedError("file.name_pattern", str(error)) from error
+    export.file = options.to_json()
+
+
+def check_pattern(options: FileOptions, *, name: str) -> str:
+    """The name that a file of now would have. Raises PatternError."""
+    return file_name(
+        options.name_pattern, moment=timezone.now(), zone=dt.UTC, name=name, run=1, suffix=suffix_of(options)
+    )
+
+
+def _destination(export: Export, value: Any, by: Actor) -> None:
+    if value in (DOWNLOAD, None, ""):
+        export.destination = None
+        return
+    if value == "transfer_box":
+        export.destination = transfer_box_of(by.account)
+        return
+    number = int(value) if str(value).isascii() and str(value).isdecimal() and len(str(value)) < 18 else 0
+    found = Destination.objects.for_account(by.account).filter(pk=number).first()
+    if found is None:
+        raise ExportRefusedError("destination", _("There is no such destination."))
+    export.destination = found
+
+
+def _schedule(export: Export, value: Any, by: Actor) -> None:
+    if value is None:
+        export.schedule = None
+        return
+    try:
+        export.schedule = Schedule.from_json(value).to_json()
+    except ScheduleError as error:
+        raise ExportRefusedError(f"schedule.{error.field}", str(error)) from error
+
+
+def _run_at(export: Export, value: Any, by: Actor) -> None:
+    if value in (None, ""):
+        export.run_at = None
+        return
+    try:
+        moment = parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or timezone.is_naive(moment):
+        raise ExportRefusedError("run_at", _("Write the moment with its zone, such as 2027-03-28T09:00:00+01:00."))
+    export.run_at = moment
+
+
+def _recipients(export: Export, value: Any, by: Actor) -> None:
+    if not isinstance(value, list) or len(value) > RECIPIENTS_MAX:
+        raise ExportRefusedError(
+            "recipients", _("Recipients are a list of e-mail addresses, %(n)s at most.") % {"n": RECIPIENTS_MAX}
+        )
+    addresses = []
+    for one in value:
+        try:
+            validate_email(one)
+        except (ValidationError, TypeError):
+            raise ExportRefusedError(
+                "recipients", _("%(text)s is not a complete address. Write it like name@example.com.") % {"text": one}
+            ) from None
+        if one not in addresses:
+            addresses.append(one)
+    export.recipients = addresses
+
+
+_SETTERS: dict[str, Any] = {
+    "name": _name,
+    "database": _database,
+    "type": _choice("type", STANDARD, _("There is no export type “%(value)s”.")),
+    "data_type": _choice("data_type", DataType.values, _("There is no data type “%(value)s”.")),
+    "table": _short_text("table", NAME_MAX),
+    "kind": _short_text("kind", HEADER_MAX),
+    "columns": _columns,
+    "filter": _filter,
+    "file": _file,
+    "destination": _destination,
+    "schedule": _schedule,
+    "run_at": _run_at,
+    "start_with": _choice("start_with", ("changes", "everything"), _("Begin with “changes” or “everything”.")),
+    "with_deletions": _boolean("with_deletions"),
+    "send_empty": _boolean("send_empty"),
+    "recipients": _recipients,
+    "report_when": _choice("report_when", ReportWhen.values, _("A report is sent “always” or on “problems”.")),
+}

@@ -1,0 +1,46 @@
+"""The shapes that travel from sources to writers: what is to be written, and how its file is to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ColumnType(StrEnum):
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    DATETIME = "datetime"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class OutColumn:
+    header: str  # the name in the file
+    type: ColumnType
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is to be written: `select` is a whole SELECT without parameters (all literals are in it, escaped by psycopg)
+    that gives the columns c0, c1, … in the order of `columns` in their own SQL types (text, numeric/bigint/float8,
+    boolean, date, timestamptz, jsonb) and last `k`, a bigint that is the primary key.
+    """
+
+    select: str
+    columns: tuple[OutColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """Of an export's `file`."""
+
+    format: str  # csv psv ndjson json xml xlsx parquet
+    delimiter: str = ";"  # csv only: ";" "," "\t" "|"
+    quoting: str = "minimal"  # minimal | all
+    header: bool = True
+    encoding: str = "utf-8"  # utf-8 | utf-8-sig | windows-1252 | iso-8859-1 ; csv/psv only
+    compression: str = "none"  # none gzip zip
+    name_pattern: str = "$name_$yyyyMMdd_$HHmmss"  # suffixes (.csv.gz) are added by Batchdesk
+    formula_safe: bool = False

@@ -1,0 +1,34 @@
+"""Profiles: one person in each row."""
+
+from __future__ import annotations
+
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+from audience.models import Database, Profile
+from exports.rows import ColumnType
+from exports.sources import people
+from exports.sources.base import Field, Rows, Source
+
+
+class ProfileSource(Source):
+    data_type = "profile"
+    title = _("Profiles")
+    free = (people.attributes("", "", is_default=True),)
+
+    def fixed(self, database: Database, table: str) -> list[Field]:
+        return [
+            *people.identity(),
+            Field("created_at", _("Created"), ColumnType.DATETIME, "2026-11-21T14:30:00Z", F("created_at")),
+            Field("updated_at", _("Changed"), ColumnType.DATETIME, "2026-11-21T14:30:00Z", F("updated_at")),
+            Field("id", _("Number of the profile"), ColumnType.NUMBER, "7", F("pk"), is_default=False),
+            people.opted_out(),
+            people.lists(),
+        ]
+
+    def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
+        rows: Rows = Profile.objects.for_account(database.account).filter(database=database)
+        return rows
+
+
+PROFILE = ProfileSource()

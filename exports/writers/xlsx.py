@@ -1,0 +1,158 @@
+"""XLSX: a workbook with a bold header that stays in sight; after 1,048,576 lines goes on with another sheet.
+
+Numbers, dates and booleans are such. A spreadsheet keeps 15 digits of a number: longer ones are texts, and so are dates
+before 1900. Texts are never formulas or links; one of more than 32,767 characters is cut, which is counted.
+The library writes to a temporary file, which is gone with the run.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from exports.rows import ColumnType
+from exports.writers.base import Reading
+from exports.writers.values import plain_text
+
+LINES_MAX = 1_048_576
+TEXT_MAX = 32_767
+DIGITS_MAX = 15
+BLOCK = 256 * 1024
+FIRST_YEAR = 1900
+
+
+def blocks(reading: Reading) -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory(prefix="batchdesk-xlsx-") as folder:
+        path = f"{folder}/export.xlsx"
+        sheets = _Sheets(reading, path, folder)
+        try:
+            for block in reading.copy(_statement(reading)):
+                # Blocks hold whole rows, so each is a CSV of its own.
+                for row in csv.reader(block.decode().splitlines(keepends=True)):
+                    sheets.add(row)
+        finally:
+            _meanwhile(sheets.book.close, reading.alive)
+        with open(path, "rb") as made:  # noqa: PTH123  a text path of ours
+            yield from iter(lambda: made.read(BLOCK), b"")
+
+
+def _meanwhile(work: Callable[[], None], alive: Callable[[], None]) -> None:
+    """Packing a large workbook takes long, and nobody must think that this worker is dead."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(1)
+            alive()
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _statement(reading: Reading) -> str:
+    cells = []
+    for at, column in enumerate(reading.selection.columns):
+        # Times without their Z: a spreadsheet knows no zones.
+        text = f"(c{at} AT TIME ZONE 'UTC')::text" if column.type is ColumnType.DATETIME else ""
+        cells.append(text or plain_text(f"c{at}", column.type))
+    return f"COPY (SELECT {', '.join(cells)} FROM ({reading.selection.select}) q) TO STDOUT (FORMAT csv)"  # noqa: S608
+
+
+class _Sheets:
+    """A workbook that grows line by line, sheet by sheet."""
+
+    def __init__(self, reading: Reading, path: str, folder: str) -> None:
+        import xlsxwriter
+
+        self.reading = reading
+        self.book = xlsxwriter.Workbook(
+            path,
+            {
+                "constant_memory": True,
+                "tmpdir": folder,
+                "strings_to_formulas": False,
+                "strings_to_urls": False,
+                "strings_to_numbers": False,
+            },
+        )
+        # No time of its own: equal content gives equal bytes.
+        self.book.set_properties({"created": dt.datetime(1980, 1, 1, tzinfo=dt.UTC).replace(tzinfo=None)})
+        self.bold = self.book.add_format({"bold": True})
+        formats = {
+            ColumnType.DATE: self.book.add_format({"num_format": "yyyy-mm-dd"}),
+            ColumnType.DATETIME: self.book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
+        }
+        self.columns = [(column.type, formats.get(column.type)) for column in reading.selection.columns]
+        self.sheet: Any = None
+        self.line = LINES_MAX
+        self._next()
+
+    def _next(self) -> None:
+        self.sheet = self.book.add_worksheet()
+        self.line = 0
+        if self.reading.options.header:
+            for at, column in enumerate(self.reading.selection.columns):
+                self.sheet.write_string(0, at, column.header, self.bold)
+            self.sheet.freeze_panes(1, 0)
+            self.line = 1
+
+    def add(self, row: list[str]) -> None:
+        if self.line >= LINES_MAX:
+            self._next()
+        for at, ((kind, style), text) in enumerate(zip(self.columns, row, strict=True)):
+            if text:
+                self._write(at, kind, style, text)
+        self.line += 1
+
+    def _write(self, at: int, kind: ColumnType, style: Any, text: str) -> None:
+        if kind is ColumnType.NUMBER:
+            if sum(map(str.isdigit, text)) <= DIGITS_MAX and (number := _number(text)) is not None:
+                self.sheet.write_number(self.line, at, number)
+                return
+        elif kind is ColumnType.BOOLEAN:
+            self.sheet.write_boolean(self.line, at, text == "true")
+            return
+        elif kind in (ColumnType.DATE, ColumnType.DATETIME) and (moment := _moment(text)) is not None:
+            self.sheet.write_datetime(self.line, at, moment, style)
+            return
+        if len(text) > TEXT_MAX:
+            text = text[:TEXT_MAX]
+            _count(self.reading.warnings, "TEXTS_CUT")
+        self.sheet.write_string(self.line, at, text)
+
+
+def _count(warnings: list[dict[str, Any]], code: str) -> None:
+    for warning in warnings:
+        if warning["code"] == code:
+            warning["count"] += 1
+            return
+    warnings.append({"code": code, "count": 1})
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if number - number == 0 else None  # neither NaN nor infinite
+
+
+def _moment(text: str) -> dt.datetime | None:
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:  # infinity, before Christ, beyond 9999
+        return None
+    return moment if moment.year >= FIRST_YEAR else None
