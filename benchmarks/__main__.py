@@ -77,6 +77,13 @@ def main() -> None:
             call_command("migrate", verbosity=0)
             from batchjobs.services import JobRefusedError
             from benchmarks.batches import ingest_guests_gz, receive_upload
+            from benchmarks.export import (
+                export_csv_1m,
+                export_csv_gz_1m,
+                export_ndjson_1m,
+                export_parquet_1m,
+                export_xml_zip_1m,
+            )
             from benchmarks.ingest import ingest_csv_1m, ingest_ndjson_gz_1m
 
             benchmarks: dict[str, Any] = {
@@ -84,6 +91,11 @@ def main() -> None:
                 "ingest_ndjson_gz_1m": ingest_ndjson_gz_1m,
                 "receive_upload": receive_upload,
                 "ingest_guests_gz": ingest_guests_gz,
+                "export_csv_1m": export_csv_1m,
+                "export_csv_gz_1m": export_csv_gz_1m,
+                "export_ndjson_1m": export_ndjson_1m,
+                "export_xml_zip_1m": export_xml_zip_1m,
+                "export_parquet_1m": export_parquet_1m,
             }
             results = {}
             for name, run in benchmarks.items():
