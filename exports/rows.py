@@ -1,4 +1,4 @@
-"""The shapes that travel from sources to writers: what is to be written, and how its file is to look."""
+"""What travels from sources to writers: what is to be written. How, is `writers.FileOptions`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,3 @@ class Selection:
 
     select: str
     columns: tuple[OutColumn, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileOptions:
-    """Of an export's `file`."""
-
-    format: str  # csv psv ndjson json xml xlsx parquet
-    delimiter: str = ";"  # csv only: ";" "," "\t" "|"
-    quoting: str = "minimal"  # minimal | all
-    header: bool = True
-    encoding: str = "utf-8"  # utf-8 | utf-8-sig | windows-1252 | iso-8859-1 ; csv/psv only
-    compression: str = "none"  # none gzip zip
-    name_pattern: str = "$name_$yyyyMMdd_$HHmmss"  # suffixes (.csv.gz) are added by Batchdesk
-    formula_safe: bool = False

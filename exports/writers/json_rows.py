@@ -1,14 +1,16 @@
-"""NDJSON and JSON: an object a row, with types as they are. NULL is null, a time is a text in ISO 8601.
+"""NDJSON and JSON: an object a row, with types as they are. NULL is null, a time is a text in ISO 8601 and UTC.
 
-JSON knows neither NaN nor Infinity: numbers of that kind are texts.
+Numbers have all their digits. JSON knows neither NaN nor Infinity: numbers of that kind are texts. The second column of
+a name is called name_2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from exports.rows import ColumnType
 from exports.writers.base import Reading
-from exports.writers.values import identifier, literal
+from exports.writers.values import distinct, identifier, literal, time_text
 
 NAME_BYTES_MAX = 63  # of an identifier of PostgreSQL
 OBJECT_ARGUMENTS_MAX = 100  # of a function of PostgreSQL
@@ -30,17 +32,22 @@ def json_blocks(reading: Reading) -> Iterator[bytes]:
 
 
 def _statement(reading: Reading) -> str:
-    names = [column.header for column in reading.selection.columns]
+    columns = reading.selection.columns
+    names = distinct([column.header for column in columns])
+    cells = [
+        time_text(f"c{at}") if column.type is ColumnType.DATETIME else f"c{at}" for at, column in enumerate(columns)
+    ]
     if all(len(name.encode()) <= NAME_BYTES_MAX and name for name in names):
-        columns = ", ".join(f"c{at} AS {identifier(reading.session, name)}" for at, name in enumerate(names))
-        rows = f"SELECT row_to_json(r) FROM (SELECT {columns} FROM ({reading.selection.select}) q) r"  # noqa: S608
+        named = (f"{cell} AS {identifier(reading.session, name)}" for cell, name in zip(cells, names, strict=True))
+        rows = f"SELECT row_to_json(r) FROM (SELECT {', '.join(named)} FROM ({reading.selection.select}) q) r"  # noqa: S608
     else:
-        # Long names: objects put together, a part of the columns at a time.
-        parts, step = [], OBJECT_ARGUMENTS_MAX // 2
-        for start in range(0, len(names), step):
-            pairs = (
-                f"{literal(reading.session, names[at])}, c{at}" for at in range(start, min(start + step, len(names)))
-            )
-            parts.append(f"jsonb_build_object({', '.join(pairs)})")
-        rows = f"SELECT ({' || '.join(parts)})::text FROM ({reading.selection.select}) q"  # noqa: S608
+        # Long names: objects of a part of the columns each, without their braces.
+        pairs = [f"{literal(reading.session, name)}, {cell}" for name, cell in zip(names, cells, strict=True)]
+        step = OBJECT_ARGUMENTS_MAX // 2
+        parts = (
+            f"substr(left(json_build_object({', '.join(pairs[start : start + step])})::text, -1), 2)"
+            for start in range(0, len(pairs), step)
+        )
+        object_ = " || ', ' || ".join(parts)
+        rows = f"SELECT '{{' || {object_} || '}}' FROM ({reading.selection.select}) q"  # noqa: S608
     return f"COPY ({rows}) TO STDOUT {RAW}"

@@ -1,8 +1,9 @@
-"""Parquet: typed columns, packed with zstd, in row groups of about 64,000 rows.
+"""Parquet: typed columns, packed with zstd, in row groups of 64,000 rows or 16 MB.
 
-A number is a whole one of 64 bits, a decimal of 38 digits at most, or a double if there are NaN or Infinity; with more
-digits it is a text, so that nothing is rounded. Which one is found out first, in the same snapshot. Times are those of
-UTC in microseconds; what lies beyond the years 1 to 9999 is left out, which is counted.
+What the database has as a whole number or a double is one. Its exact numbers are whole ones of 64 bits if all are that,
+or else decimals of 38 digits at most, or doubles if there are NaN or Infinity; with more digits they are texts, so that
+nothing is rounded. Which of these is found out first, in the same snapshot. Times are those of UTC in microseconds;
+what lies beyond the years 1 to 9999 is left out, which is counted. The second column of a name is called name_2.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import Any
 
 from exports.rows import ColumnType
 from exports.writers.base import Reading
-from exports.writers.values import boolean_text, time_text
+from exports.writers.reading import copy_out
+from exports.writers.values import boolean_text, distinct, evaluated_once, time_text
 
 ROWS = 64 * 1024  # of a row group
+HELD_BYTES = 16 * 1024 * 1024  # of one with long rows
 BLOCK = 1024 * 1024
+NUMERIC = 1700  # types of PostgreSQL
+FLOATS = (700, 701)
 WHOLE_DIGITS = 18
 DECIMAL_DIGITS = 38
 
@@ -25,11 +30,12 @@ def blocks(reading: Reading) -> Iterator[bytes]:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    names = _distinct([column.header for column in reading.selection.columns])
+    names = distinct([column.header for column in reading.selection.columns])
     types, cells = _layout(reading, pa)
     schema = pa.schema(list(zip(names, types, strict=True)))
     read = csv.ReadOptions(column_names=names, use_threads=False, block_size=2**30)
-    parse = csv.ParseOptions(newlines_in_values=True)
+    # A row of one NULL is an empty line.
+    parse = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
     convert = csv.ConvertOptions(
         column_types=schema,
         null_values=[""],
@@ -46,7 +52,7 @@ def blocks(reading: Reading) -> Iterator[bytes]:
         for block in reading.copy(statement, block=BLOCK):
             # Blocks hold whole rows, so each is a CSV of its own.
             held.append(csv.read_csv(pa.BufferReader(block), read, parse, convert))
-            if sum(table.num_rows for table in held) >= ROWS:
+            if sum(table.num_rows for table in held) >= ROWS or sum(table.nbytes for table in held) >= HELD_BYTES:
                 writer.write_table(pa.concat_tables(held), row_group_size=ROWS)
                 held.clear()
                 yield sink.take()
@@ -56,73 +62,72 @@ def blocks(reading: Reading) -> Iterator[bytes]:
 
 
 def _layout(reading: Reading, pa: Any) -> tuple[list[Any], list[str]]:
-    """Types of the columns, and the SQL of their texts."""
-    numbers = _number_types(reading, pa)
+    """Types of the columns, and the SQL of their texts. Reads all rows once where values decide about a type."""
+    columns = reading.selection.columns
+    stored = _stored_types(reading)
+    decimals = [at for at, column in enumerate(columns) if column.type is ColumnType.NUMBER and stored[at] == NUMERIC]
+    moments = [at for at, column in enumerate(columns) if column.type in (ColumnType.DATE, ColumnType.DATETIME)]
+    found = _look(reading, decimals, moments) if decimals or moments else {}
     types, cells = [], []
-    times = []
-    for at, column in enumerate(reading.selection.columns):
+    for at, column in enumerate(columns):
         cell, kind = f"c{at}::text", pa.string()
-        if column.type is ColumnType.NUMBER:
-            kind = numbers[at]
+        if at in found:
+            kind = _decimal_type(pa, *found[at])
+        elif column.type is ColumnType.NUMBER:
+            kind = pa.float64() if stored[at] in FLOATS else pa.int64()
         elif column.type is ColumnType.BOOLEAN:
             cell, kind = boolean_text(f"c{at}"), pa.bool_()
-        elif column.type in (ColumnType.DATE, ColumnType.DATETIME):
-            is_date = column.type is ColumnType.DATE
-            kind = pa.date32() if is_date else pa.timestamp("us", tz="UTC")
-            within = f"c{at} >= '0001-01-01' AND c{at} < '10000-01-01'"
-            times.append(f"count(*) FILTER (WHERE NOT ({within}))")
-            text = f"c{at}::text" if is_date else time_text(f"c{at}")
-            cell = f"CASE WHEN {within} THEN {text} END"
+        elif column.type is ColumnType.DATE:
+            cell, kind = f"CASE WHEN {_within(at)} THEN c{at}::text END", pa.date32()
+        elif column.type is ColumnType.DATETIME:
+            cell, kind = f"CASE WHEN {_within(at)} THEN {time_text(f'c{at}')} END", pa.timestamp("us", tz="UTC")
         types.append(kind)
         cells.append(cell)
-    if times:
-        row = reading.session.execute(
-            f"SELECT {' + '.join(times)} FROM ({reading.selection.select}) q"  # noqa: S608
-        ).fetchone()
-        if row and row[0]:
-            reading.warnings.append({"code": "TIMES_LEFT_OUT", "count": row[0]})
     return types, cells
 
 
-def _number_types(reading: Reading, pa: Any) -> dict[int, Any]:
-    found = [at for at, column in enumerate(reading.selection.columns) if column.type is ColumnType.NUMBER]
-    if not found:
-        return {}
-    asked = []
-    for at in found:
-        number = f"c{at}::numeric"
-        finite = f"{number} NOT IN ('NaN', 'Infinity', '-Infinity')"
+def _stored_types(reading: Reading) -> list[int]:
+    """The type of each column in the database."""
+    described = reading.session.execute(f"SELECT * FROM ({reading.selection.select}) q LIMIT 0").description  # noqa: S608
+    return [one.type_code for one in described or []]
+
+
+def _within(at: int) -> str:
+    return f"c{at} >= '0001-01-01' AND c{at} < '10000-01-01'"
+
+
+def _look(reading: Reading, decimals: list[int], moments: list[int]) -> dict[int, tuple[bool, int, int]]:
+    """Of each of the decimals: whether all are finite, and the most digits after and before the point.
+
+    Counts the times that are left out. By COPY like the rows, since it may take as long: `alive` is called meanwhile.
+    """
+    asked = [" + ".join(f"count(*) FILTER (WHERE NOT ({_within(at)}))" for at in moments) or "0"]
+    for at in decimals:
+        finite = f"c{at} NOT IN ('NaN', 'Infinity', '-Infinity')"
         asked += [
-            f"bool_and({finite})",
-            f"max(scale({number}))",
-            f"max(length(trunc(abs({number}))::text)) FILTER (WHERE {finite})",
+            f"coalesce(bool_and({finite})::int, 1)",
+            f"coalesce(max(scale(c{at})), 0)",
+            f"coalesce(max(length(trunc(abs(c{at}))::text)) FILTER (WHERE {finite}), 1)",
         ]
-    row = reading.session.execute(f"SELECT {', '.join(asked)} FROM ({reading.selection.select}) q").fetchone()  # noqa: S608
-    assert row is not None  # noqa: S101  an aggregate
+    rows = evaluated_once(reading.selection.select)
+    statement = f"COPY (SELECT {', '.join(asked)} FROM {rows} q) TO STDOUT (FORMAT csv)"  # noqa: S608
+    left_out, *others = map(int, b"".join(copy_out(reading.session, statement, reading.alive)).split(b","))
+    if left_out:
+        reading.warnings.append({"code": "TIMES_LEFT_OUT", "count": left_out})
     return {
-        at: _number_type(pa, *row[place : place + 3]) for at, place in zip(found, range(0, len(row), 3), strict=True)
+        at: (bool(others[place]), others[place + 1], others[place + 2])
+        for at, place in zip(decimals, range(0, len(others), 3), strict=True)
     }
 
 
-def _number_type(pa: Any, is_finite: bool | None, scale: int | None, digits: int | None) -> Any:
-    if is_finite is False:
+def _decimal_type(pa: Any, is_finite: bool, scale: int, digits: int) -> Any:
+    if not is_finite:
         return pa.float64()
-    scale, digits = scale or 0, digits or 1
     if scale == 0 and digits <= WHOLE_DIGITS:
         return pa.int64()
     if digits + scale <= DECIMAL_DIGITS:
         return pa.decimal128(digits + scale, scale)
     return pa.string()
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Names of columns, each once: the second of a name is called name_2."""
-    taken: dict[str, int] = {}
-    out = []
-    for name in names:
-        taken[name] = taken.get(name, 0) + 1
-        out.append(name if taken[name] == 1 else f"{name}_{taken[name]}")
-    return out
 
 
 class _Sink(io.RawIOBase):

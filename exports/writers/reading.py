@@ -34,10 +34,11 @@ def copy_out(
             raise _error(result, libpq)
         rows: list[bytes | memoryview] = []
         size = 0
+        next_row, keep = libpq.get_copy_data, rows.append
         while True:
-            length, data = libpq.get_copy_data(1)
+            length, data = next_row(1)
             if length > 0:
-                rows.append(data)
+                keep(data)
                 size += length
                 if size >= block:
                     yield b"".join(rows)

@@ -46,6 +46,26 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("\\", "\\\\")
 
 
+def evaluated_once(select: str) -> str:
+    """The rows of a select, for statements that name a column more than once: it is not worked out again each time."""
+    return f"({select} OFFSET 0)"
+
+
+def distinct(names: list[str]) -> list[str]:
+    """Names, each once: the second of a name is called name_2, or by the next number that is free."""
+    taken = set(names)
+    seen: set[str] = set()
+    out = []
+    for name in names:
+        found, number = name, 1
+        while found in seen or (number > 1 and found in taken):
+            number += 1
+            found = f"{name}_{number}"
+        seen.add(found)
+        out.append(found)
+    return out
+
+
 def literal(session: psycopg.Connection[Any], text: str) -> str:
     """A text as an SQL literal."""
     return psycopg.sql.Literal(text).as_string(session)

@@ -1,7 +1,9 @@
 """XLSX: a workbook with a bold header that stays in sight; after 1,048,576 lines goes on with another sheet.
 
 Numbers, dates and booleans are such. A spreadsheet keeps 15 digits of a number: longer ones are texts, and so are dates
-before 1900. Texts are never formulas or links; one of more than 32,767 characters is cut, which is counted.
+before March 1900, on which spreadsheets differ. Times have milliseconds. Texts are never formulas or links; one of more
+than 32,767 characters (an emoji is two) is cut, which is counted. U+FFFE and U+FFFF, which XML does not know, are left
+out. NULL and a blank text are an empty cell.
 The library writes to a temporary file, which is gone with the run.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -22,20 +25,25 @@ LINES_MAX = 1_048_576
 TEXT_MAX = 32_767
 DIGITS_MAX = 15
 BLOCK = 256 * 1024
-FIRST_YEAR = 1900
+NO_CHARACTERS = dict.fromkeys((0xFFFE, 0xFFFF))
+FIRST_DAY = dt.datetime(1900, 3, 1)  # noqa: DTZ001  a spreadsheet knows no zones
 
 
 def blocks(reading: Reading) -> Iterator[bytes]:
     with tempfile.TemporaryDirectory(prefix="batchdesk-xlsx-") as folder:
         path = f"{folder}/export.xlsx"
         sheets = _Sheets(reading, path, folder)
+        # The module's own limit is for the whole process; cells are cut in the database.
+        csv.field_size_limit(max(csv.field_size_limit(), 2 * TEXT_MAX))
         try:
             for block in reading.copy(_statement(reading)):
-                # Blocks hold whole rows, so each is a CSV of its own.
-                for row in csv.reader(block.decode().splitlines(keepends=True)):
-                    sheets.add(row)
-        finally:
-            _meanwhile(sheets.book.close, reading.alive)
+                # Blocks hold whole rows, so each is a CSV of its own. A row of one NULL is an empty line.
+                for row in csv.reader(io.StringIO(block.decode(), newline="")):
+                    sheets.add(row or [""])
+        except BaseException:
+            sheets.discard()
+            raise
+        _meanwhile(sheets.book.close, reading.alive)
         with open(path, "rb") as made:  # noqa: PTH123  a text path of ours
             yield from iter(lambda: made.read(BLOCK), b"")
 
@@ -66,8 +74,12 @@ def _statement(reading: Reading) -> str:
     cells = []
     for at, column in enumerate(reading.selection.columns):
         # Times without their Z: a spreadsheet knows no zones.
-        text = f"(c{at} AT TIME ZONE 'UTC')::text" if column.type is ColumnType.DATETIME else ""
-        cells.append(text or plain_text(f"c{at}", column.type))
+        text = plain_text(f"c{at}", column.type)
+        if column.type is ColumnType.DATETIME:
+            text = f"(c{at} AT TIME ZONE 'UTC')::text"
+        elif column.type in (ColumnType.TEXT, ColumnType.JSON):
+            text = f"left({text}, {TEXT_MAX + 1})"
+        cells.append(text)
     return f"COPY (SELECT {', '.join(cells)} FROM ({reading.selection.select}) q) TO STDOUT (FORMAT csv)"  # noqa: S608
 
 
@@ -105,9 +117,14 @@ class _Sheets:
         self.line = 0
         if self.reading.options.header:
             for at, column in enumerate(self.reading.selection.columns):
-                self.sheet.write_string(0, at, column.header, self.bold)
+                self.sheet.write_string(0, at, column.header.translate(NO_CHARACTERS), self.bold)
             self.sheet.freeze_panes(1, 0)
             self.line = 1
+
+    def discard(self) -> None:
+        """Closes its files without making a workbook of them."""
+        for sheet in self.book.worksheets():
+            sheet.row_data_fh.close()
 
     def add(self, row: list[str]) -> None:
         if self.line >= LINES_MAX:
@@ -128,10 +145,20 @@ class _Sheets:
         elif kind in (ColumnType.DATE, ColumnType.DATETIME) and (moment := _moment(text)) is not None:
             self.sheet.write_datetime(self.line, at, moment, style)
             return
-        if len(text) > TEXT_MAX:
-            text = text[:TEXT_MAX]
+        text, is_cut = _fitting(text.translate(NO_CHARACTERS))
+        if is_cut:
             _count(self.reading.warnings, "TEXTS_CUT")
         self.sheet.write_string(self.line, at, text)
+
+
+def _fitting(text: str) -> tuple[str, bool]:
+    """What a cell holds of a text, and whether that is not all."""
+    if len(text) <= TEXT_MAX // 2:
+        return text, False
+    units = text.encode("utf-16-le")
+    if len(units) <= TEXT_MAX * 2:
+        return text, False
+    return units[: TEXT_MAX * 2].decode("utf-16-le", "ignore"), True
 
 
 def _count(warnings: list[dict[str, Any]], code: str) -> None:
@@ -155,4 +182,6 @@ def _moment(text: str) -> dt.datetime | None:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:  # infinity, before Christ, beyond 9999
         return None
-    return moment if moment.year >= FIRST_YEAR else None
+    # Never rounded up: the last moment of 9999 would become a day that there is not.
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return moment if moment >= FIRST_DAY else None

@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 from exports.rows import ColumnType
 from exports.writers.base import Reading
 from exports.writers.json_rows import RAW
-from exports.writers.values import literal, plain_text
+from exports.writers.values import evaluated_once, literal, plain_text
 
 # RAW's quotes and whatever of the kind a text holds: all of it goes.
 UNKNOWN = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
@@ -47,7 +47,7 @@ def _statement(reading: Reading) -> str:
     step = 90  # arguments that a function takes
     parts = [f"concat({', '.join(values[start : start + step])})" for start in range(0, len(values), step)]
     row = " || ".join(["'<row>'", *parts, "'</row>'"])
-    return f"COPY (SELECT {row} FROM ({reading.selection.select}) q) TO STDOUT {RAW}"  # noqa: S608
+    return f"COPY (SELECT {row} FROM {evaluated_once(reading.selection.select)} q) TO STDOUT {RAW}"  # noqa: S608
 
 
 def _escaped(text: str) -> str:
