@@ -136,7 +136,7 @@ class _Sheets:
 
     def _write(self, at: int, kind: ColumnType, style: Any, text: str) -> None:
         if kind is ColumnType.NUMBER:
-            if sum(map(str.isdigit, text)) <= DIGITS_MAX and (number := _number(text)) is not None:
+            if (number := _number(text)) is not None:
                 self.sheet.write_number(self.line, at, number)
                 return
         elif kind is ColumnType.BOOLEAN:
@@ -170,6 +170,12 @@ def _count(warnings: list[dict[str, Any]], code: str) -> None:
 
 
 def _number(text: str) -> float | None:
+    """The number of a text, if a spreadsheet keeps it as it is."""
+    digits = text.partition("e")[0].lstrip("-")
+    if "." in digits:
+        digits = digits.rstrip("0")
+    if len(digits.replace(".", "").lstrip("0")) > DIGITS_MAX:
+        return None
     try:
         number = float(text)
     except ValueError:

@@ -7,8 +7,11 @@ import datetime as dt
 import gzip
 import io
 import json
+import math
 import re
 import subprocess
+import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from decimal import Decimal
@@ -20,12 +23,15 @@ import duckdb
 import openpyxl
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
-from batchjobs.ingestion.formulas import undo_safe
+from batchjobs.ingestion.formulas import make_safe, undo_safe
 from batchjobs.sessions import open_session
 from exports.rows import ColumnType, OutColumn, Selection
-from exports.writers import FileOptions, OptionError, suffix_of, write
+from exports.writers import FORMATS, FileOptions, OptionError, suffix_of, write, xlsx
+from exports.writers import parquet as parquet_writer
 from tests.programs import needs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -271,3 +277,333 @@ def test_what_is_no_way_to_write(options: dict[str, Any], field: str) -> None:
     with pytest.raises(OptionError) as refused:
         FileOptions.from_json(options)
     assert refused.value.field == field
+
+
+# Columns of one kind, as they come from the database, with whatever it can hold.
+
+NASTY = [
+    "line\u2028separator",
+    "next\x85line",
+    "bell\x07, \x01, \x02, \x0b and \x1f",
+    "\ufeffmark \ufffe \uffff",
+    "right \u202eto left",
+    "_x000D_",
+    "\\.",
+    " blank ",
+    "x" * 40_000,
+    "\U0001f600" * 20_000,
+    "y" * 200_000,
+]
+FLOATS = ["NaN", "Infinity", "-Infinity", "1.2345678901234567", "1e+300", "5e-324"]
+DAYS = ["0044-03-15 BC", "infinity", "-infinity", "9999-12-31", "12345-01-01", "0001-01-01", "1899-12-31", "1900-01-01"]
+MOMENTS = [
+    *("0044-03-15 12:00:00+00 BC", "infinity", "-infinity", "9999-12-31T23:59:59.999999Z", "12345-01-01T00:00:00Z"),
+    *("0001-01-01T00:00:00Z", "1900-01-01T00:00:00Z", "1969-12-31T23:59:59.5Z"),
+]
+BIGINTS = ["9223372036854775807", "-9223372036854775808", "0"]
+NUMERICS = ["9" * 60, "0." + "0" * 29 + "1", "-0.50", "0.12500000000000000000"]
+SINGLE = {
+    "text": (ColumnType.TEXT, [*TEXTS[:-1], *NASTY]),
+    "float8": (ColumnType.NUMBER, FLOATS),
+    "bigint": (ColumnType.NUMBER, BIGINTS),
+    "numeric": (ColumnType.NUMBER, NUMERICS),
+    "date": (ColumnType.DATE, DAYS),
+    "timestamptz": (ColumnType.DATETIME, MOMENTS),
+    "boolean": (ColumnType.BOOLEAN, ["true", "false"]),
+    "jsonb": (ColumnType.JSON, ['{"a": "]]>", "b": [1, 2.50, null]}', '"line\\nbreak"', "null"]),
+}
+no_xml = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+def single(session: psycopg.Connection[Any], kind: str, values: list[str | None]) -> Selection:
+    """A column of one type."""
+    cursor = psycopg.ClientCursor(session)
+    lines = ", ".join(cursor.mogrify(f"(%s::{kind}, {at})", [value]) for at, value in enumerate(values))
+    select = f"SELECT c0, k FROM (VALUES {lines}) t(c0, k)"
+    return Selection(select, (OutColumn("only", SINGLE[kind][0]),))
+
+
+def alone(session: psycopg.Connection[Any], kind: str, **options: Any) -> tuple[bytes, list[str | None], Any]:
+    """A file of one column, its values, with NULL before, between and behind them, and what wrote it."""
+    values = [None, *(cell for value in SINGLE[kind][1] for cell in (value, None))]
+    written = write(session, single(session, kind, values), FileOptions(**options))
+    content = b"".join(written)
+    assert written.rows == len(values)
+    return content, values, written
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+@pytest.mark.parametrize("quoting", ["minimal", "all"])
+def test_csv_of_one_column(session: psycopg.Connection[Any], kind: str, quoting: str) -> None:
+    content, values, _written = alone(session, kind, format="csv", quoting=quoting)
+    csv.field_size_limit(1_000_000)
+    header, *rows = csv.reader(io.StringIO(content.decode(), newline=""), delimiter=";")
+    assert (header, rows) == (["only"], [[value or ""] for value in values])
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_ndjson_of_one_column(session: psycopg.Connection[Any], kind: str) -> None:
+    content, values, _written = alone(session, kind, format="ndjson")
+    lines = content.split(b"\n")
+    assert lines.pop() == b""
+    found = [json.loads(line, parse_float=Decimal)["only"] for line in lines]
+    wanted: list[Any] = list(values)
+    if kind == "jsonb":
+        wanted = [None if value is None else json.loads(value, parse_float=Decimal) for value in values]
+    elif kind == "boolean":
+        wanted = [None if value is None else value == "true" for value in values]
+    elif SINGLE[kind][0] is ColumnType.NUMBER:
+        wanted = [value if value is None or not math.isfinite(float(value)) else Decimal(value) for value in values]
+    assert found == wanted
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_xml_of_one_column(session: psycopg.Connection[Any], kind: str, tmp_path: Path) -> None:
+    needs("xmllint")
+    content, values, _written = alone(session, kind, format="xml")
+    (tmp_path / "made.xml").write_bytes(content)
+    subprocess.run(["xmllint", "--noout", str(tmp_path / "made.xml")], check=True)
+    found = [[field.text or "" for field in row] for row in ElementTree.fromstring(content)]
+    assert found == [[] if value is None else [no_xml.sub("", value)] for value in values]
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_parquet_of_one_column(session: psycopg.Connection[Any], kind: str) -> None:
+    content, values, written = alone(session, kind, format="parquet")
+    column = parquet.read_table(io.BytesIO(content)).column("only")
+    found, wanted = column.to_pylist(), list[Any](values)
+    if kind == "float8":
+        assert str(column.type) == "double"
+        found, wanted = list(map(repr, found)), [repr(None if value is None else float(value)) for value in values]
+    elif kind == "bigint":
+        assert str(column.type) == "int64"
+        wanted = [None if value is None else int(value) for value in values]
+    elif kind == "boolean":
+        wanted = [None if value is None else value == "true" for value in values]
+    elif kind in ("date", "timestamptz"):
+        within = [value if value and re.match(r"\d{4}-\d\d-\d\d(T|$)", value) else None for value in values]
+        read = dt.date.fromisoformat if kind == "date" else dt.datetime.fromisoformat
+        wanted = [None if value is None else read(value) for value in within]
+        assert written.warnings == [{"code": "TIMES_LEFT_OUT", "count": 4}]
+    assert found == wanted
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_xlsx_of_one_column(session: psycopg.Connection[Any], kind: str, tmp_path: Path) -> None:
+    needs("xmllint")
+    content, values, written = alone(session, kind, format="xlsx")
+    zipfile.ZipFile(io.BytesIO(content)).extract("xl/worksheets/sheet1.xml", tmp_path)
+    subprocess.run(["xmllint", "--huge", "--noout", str(tmp_path / "xl/worksheets/sheet1.xml")], check=True)
+    sheet = openpyxl.load_workbook(io.BytesIO(content)).active
+    found = [sheet.cell(at + 2, 1).value for at in range(len(values))]
+    if kind == "text":
+        found = [re.sub("_x([0-9A-F]{4})_", lambda sign: chr(int(sign[1], 16)), value or "") for value in found]
+        cut = [(value or "").translate({0xFFFE: None, 0xFFFF: None}) for value in values]
+        cut = [value.encode("utf-16-le")[: 2 * 32_767].decode("utf-16-le", "ignore") for value in cut]
+        assert found == cut
+        assert written.warnings == [{"code": "TEXTS_CUT", "count": 3}]
+        return
+    wanted: list[Any] = list(values)
+    moment = dt.datetime.fromisoformat
+    if kind == "boolean":
+        wanted = [None if value is None else value == "true" for value in values]
+    elif kind == "date":
+        wanted = [moment(value) if value == "9999-12-31" else value for value in values]
+    elif kind == "timestamptz":
+        known = {
+            "9999-12-31T23:59:59.999999Z": moment("9999-12-31T23:59:59.999"),
+            "1969-12-31T23:59:59.5Z": moment("1969-12-31T23:59:59.500"),
+        }
+        plain = [value and value.replace("T", " ").removesuffix("Z").replace("+00", "") for value in values]
+        wanted = [known.get(value or "", text) for value, text in zip(values, plain, strict=True)]
+    elif SINGLE[kind][0] is ColumnType.NUMBER:
+        as_text = ("NaN", "Infinity", "-Infinity", "1.2345678901234567", *BIGINTS[:2], NUMERICS[0])
+        wanted = [value if value is None or value in as_text else float(value) for value in values]
+    assert found == wanted
+    assert written.warnings == []
+
+
+HEADERS = ['a "b"', "a;b,c|d\te", "<&>' \"", "twice", "twice", "=1+1", "é" * 100, *(f"column {n}" for n in range(293))]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_three_hundred_columns_of_any_name(session: psycopg.Connection[Any], format_: str) -> None:
+    cells = ", ".join(f"CASE WHEN k = 1 THEN '{at}' END AS c{at}" for at in range(len(HEADERS)))
+    select = f"SELECT {cells}, k FROM generate_series(1, 2) k"
+    columns = tuple(OutColumn(header, ColumnType.TEXT) for header in HEADERS)
+    content = b"".join(write(session, Selection(select, columns), FileOptions(format=format_)))
+    there = [str(at) for at in range(len(HEADERS))]
+    names = [name if at != 4 else "twice_2" for at, name in enumerate(HEADERS)]
+    if format_ in ("csv", "psv"):
+        delimiter = ";" if format_ == "csv" else "|"
+        rows: list[Any] = list(csv.reader(io.StringIO(content.decode(), newline=""), delimiter=delimiter))
+        assert rows == [HEADERS, there, [""] * len(HEADERS)]
+    elif format_ == "xlsx":
+        rows = list(openpyxl.load_workbook(io.BytesIO(content)).active.iter_rows(values_only=True))
+        assert [list(row) for row in rows] == [HEADERS, there]
+    elif format_ == "xml":
+        first, second = ElementTree.fromstring(content)
+        found = [(field.get("name"), field.text) for field in first]
+        assert found == [(name.replace("\t", ""), cell) for name, cell in zip(HEADERS, there, strict=True)]
+        assert len(second) == 0
+    else:
+        if format_ == "parquet":
+            rows = parquet.read_table(io.BytesIO(content)).to_pylist()
+        else:
+            rows = [json.loads(line.rstrip(b",")) for line in content.splitlines() if line not in (b"[", b"]")]
+        full = list(zip(names, there, strict=True))
+        assert [list(row.items()) for row in rows] == [full, [(name, None) for name in names]]
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t", "|"], ids=["semicolon", "comma", "tab", "bar"])
+def test_a_header_is_quoted_like_a_cell(session: psycopg.Connection[Any], delimiter: str) -> None:
+    names = ["a;b", "a,b", "a\tb", "a|b", 'a"b', "a\nb", "a\rb", " a", "ä"]
+    cursor = psycopg.ClientCursor(session)
+    cells = ", ".join(cursor.mogrify(f"%s::text AS c{at}", [name]) for at, name in enumerate(names))
+    columns = tuple(OutColumn(name, ColumnType.TEXT) for name in names)
+    for quoting in ("minimal", "all"):
+        options = FileOptions(format="csv", delimiter=delimiter, quoting=quoting)
+        content = b"".join(write(session, Selection(f"SELECT {cells}, 1 AS k", columns), options))
+        assert content[: len(content) // 2] == content[len(content) // 2 :]
+
+
+def many(rows: int) -> Selection:
+    select = f"SELECT md5(n::text) AS c0, n::numeric / 8 AS c1, n::bigint AS k FROM generate_series(1, {rows}) n"
+    return Selection(select, (OutColumn("hash", ColumnType.TEXT), OutColumn("n", ColumnType.NUMBER)))
+
+
+def test_a_workbook_goes_on_with_another_sheet(
+    session: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xlsx, "LINES_MAX", 101)
+    content = b"".join(write(session, many(250), FileOptions(format="xlsx")))
+    sheets = openpyxl.load_workbook(io.BytesIO(content)).worksheets
+    assert [sheet.max_row for sheet in sheets] == [101, 101, 51]
+    assert all(sheet.freeze_panes == "A2" and sheet["A1"].font.bold for sheet in sheets)
+    found = [cell.value for sheet in sheets for (cell,) in sheet["B2" : f"B{sheet.max_row}"]]
+    assert found == [number / 8 for number in range(1, 251)]
+
+
+@pytest.mark.parametrize("most", ["rows", "bytes"])
+def test_row_groups_are_bounded(session: psycopg.Connection[Any], most: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if most == "bytes":
+        monkeypatch.setattr(parquet_writer, "HELD_BYTES", 1_000_000)
+    content = b"".join(write(session, many(200_000), FileOptions(format="parquet")))
+    found = parquet.ParquetFile(io.BytesIO(content))
+    sizes = [found.metadata.row_group(at).num_rows for at in range(found.num_row_groups)]
+    assert sum(sizes) == 200_000
+    assert max(sizes) <= (65_536 if most == "rows" else 45_000)
+    assert found.read().column("n").to_pylist() == [Decimal(number) / 8 for number in range(1, 200_001)]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zip"])
+@pytest.mark.parametrize("format_", FORMATS)
+def test_equal_content_gives_equal_bytes(session: psycopg.Connection[Any], format_: str, compression: str) -> None:
+    first, _written = made(session, format=format_, compression=compression)
+    second, _written = made(session, format=format_, compression=compression)
+    assert first == second
+    if compression == "gzip":
+        assert first[4:8] == bytes(4)  # no time
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zip"])
+@pytest.mark.parametrize("format_", FORMATS)
+def test_one_that_is_stopped_halfway_leaves_nothing(
+    session: psycopg.Connection[Any], format_: str, compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    threads = threading.active_count()
+    calls = 0
+
+    def alive() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            raise KeyError("stop")
+
+    options = FileOptions(format=format_, compression=compression)
+    written = write(session, many(400_000), options, alive=alive)
+    with pytest.raises(KeyError):
+        for _block in written:
+            pass
+    written.close()
+    assert session.closed
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("format_", ["csv", "ndjson", "xml", "parquet"])
+def test_one_that_nobody_reads_to_its_end_leaves_no_session(session: psycopg.Connection[Any], format_: str) -> None:
+    written = write(session, many(400_000), FileOptions(format=format_))
+    blocks = iter(written)
+    for _number in range(2):
+        next(blocks)
+    written.close()
+    assert session.closed
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
+def test_the_rule_for_formulas_is_that_of_imports(session: psycopg.Connection[Any], encoding: str) -> None:
+    cells = ["=1", "+1", "-1", "-1,5", "+1.000", "-", "@", "\tx", "\rx", "''=x", "'x", "1-", "", "-1x", "+", "=?é"]
+    selected = Selection(single(session, "text", list(cells)).select, (OutColumn("=only", ColumnType.TEXT),))
+    options = FileOptions(format="csv", formula_safe=True, encoding=encoding)
+    written = write(session, selected, options)
+    rows = list(csv.reader(io.StringIO(b"".join(written).decode(encoding), newline=""), delimiter=";"))
+    assert rows == [["'=only"], *([make_safe(cell)] for cell in cells)]
+    assert written.warnings == []
+
+
+@pytest.mark.parametrize(("encoding", "lost"), [("windows-1252", 4), ("iso-8859-1", 5)])
+def test_characters_that_an_encoding_lacks_are_counted(
+    session: psycopg.Connection[Any], encoding: str, lost: int
+) -> None:
+    columns = (OutColumn("日", ColumnType.TEXT),)
+    selected = Selection(single(session, "text", ["why? é", "Ж, € and 你好?"]).select, columns)
+    written = write(session, selected, FileOptions(format="csv", encoding=encoding))
+    text = b"".join(written).decode(encoding)
+    euro = "€" if encoding == "windows-1252" else "?"
+    assert text == f"?\nwhy? é\n?, {euro} and ???\n"
+    assert written.warnings == [{"code": "CHARACTERS_REPLACED", "count": lost}]
+
+
+storable = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+made_rows = st.lists(
+    st.tuples(
+        st.none() | storable,
+        st.none() | st.decimals(allow_nan=False, allow_infinity=False).map(lambda number: f"{number:f}"),
+        st.none() | st.booleans(),
+        st.none() | st.dates(),
+        st.none() | st.datetimes(timezones=st.just(dt.UTC)),
+        st.none() | st.dictionaries(storable, storable),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=made_rows)
+def test_made_up_rows_come_back(session: psycopg.Connection[Any], rows: list[tuple[Any, ...]]) -> None:
+    content, _written = made(session, rows, format="csv", delimiter=",")
+    _header, *found = csv.reader(io.StringIO(content.decode(), newline=""))
+    for cells, row in zip(found, rows, strict=True):
+        text, number, yes, day, at, doc = row
+        assert cells[0] == (text or "")
+        assert (Decimal(cells[1]) if cells[1] else None) == (None if number is None else Decimal(number))
+        assert cells[2:5] == as_cells((text, number, yes, day, at, None))[2:5]
+        assert (json.loads(cells[5]) if cells[5] else None) == doc
+    content, _written = made(session, rows, format="ndjson")
+    for line, row in zip(content.split(b"\n")[:-1], rows, strict=True):
+        text, number, yes, day, at, doc = row
+        one = json.loads(line, parse_float=Decimal, parse_int=Decimal)
+        assert (one["text"], one["yes"], one["doc"]) == (text, yes, doc)
+        assert one["number"] == (None if number is None else Decimal(number))
+        assert one["day"] == (None if day is None else day.isoformat())
+        assert one['at "x"; y'] == (time_of(at) or None)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_options_come_back(format_: str) -> None:
+    options = FileOptions(format=format_, delimiter="\t", quoting="all", header=False, compression="zip")
+    assert FileOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+    assert suffix_of(options) == ".zip"
+    assert suffix_of(FileOptions(format=format_)) == f".{format_}"
