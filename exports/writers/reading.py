@@ -1,7 +1,7 @@
-"""Rows out of the database as fast as they come: COPY through libpq, without a step of Python for each wait.
+"""Rows out of the database by COPY, through libpq's calls: blocks of whole rows, and a look around at every wait.
 
-The server sends a message a row. psycopg's own iteration takes half of the time that way; libpq's call for the next
-message is what is left (docs/performance.md).
+The server sends a message a row. psycopg's own iteration is as quick, but takes 1.7 times the CPU time, which packing
+needs, and does not come back while the server is still looking for the next row (docs/performance.md).
 """
 
 from __future__ import annotations
