@@ -13,7 +13,7 @@ from django.contrib import messages
 from django.http import HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
+from django.urls import Resolver404, resolve, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
@@ -52,6 +52,7 @@ from exports.why import NotAnAddressError, why
 # Any: `actor` and `htmx` are set by middleware.
 Request = Any
 SEARCH_FORM = ("export-filter", "export-search")  # ids of what asks for the list while its URL is replaced
+DRAWERS = ("export_detail", "export_run_detail", "export_run_definition")
 REFUSED = (TransitionRefusedError, ExportRefusedError, job_states.TransitionRefusedError)
 
 
@@ -370,7 +371,7 @@ def _dialog(request: Request, of: Any, kind: str, *, status: int = 200, **more: 
         "action": request.get_full_path(),
         "back": url_with(reverse("export_list"), params),
         # Over a drawer, closing the dialog brings that one back.
-        "over": (run_url if is_run else export_url)(params, of) if _is_over_drawer(request) else "",
+        "over": _drawer_under(request),
         "list_query": params.urlencode(),
         "next_run": "" if is_run else _next_words(request, of),
         "by_support": not is_run and of.type == ExportType.INCREMENTAL_CUSTOM,
@@ -389,6 +390,13 @@ def _next_words(request: Request, export: Export) -> str:
     return moment_words(export.next_run_at, schedule.zone if schedule else None) if export.next_run_at else ""
 
 
-def _is_over_drawer(request: Request) -> bool:
+def _drawer_under(request: Request) -> str:
+    """The URL of the drawer that is open where a dialog is asked for; empty over the list alone."""
     path = request.htmx.current_url_abs_path if request.htmx else None
-    return path is not None and path.partition("?")[0] != reverse("export_list")
+    if path is None:
+        return ""
+    try:
+        found = resolve(path.partition("?")[0])
+    except Resolver404:
+        return ""
+    return path if found.url_name in DRAWERS else ""

@@ -52,7 +52,13 @@
     dialog.dispatchEvent(new Event("drawer:left", { bubbles: true }));
     dialog.close();
     if (dialog.dataset.over) { htmx.ajax("GET", dialog.dataset.over, "#drawer"); return; }  // the drawer it stood over
-    if (!dialog.matches(".drawer") || !href) { placeToasts(); return; }
+    if (!dialog.matches(".drawer") || !href) {
+      // One that had the page to itself leaves the list there, under the list's own URL.
+      if (href && new URL(href, location).pathname !== location.pathname) history.pushState({ htmx: true }, "", href);
+      if (document.activeElement === document.body) document.getElementById(dialog.dataset.return)?.focus();
+      placeToasts();
+      return;
+    }
     const back = document.getElementById(dialog.dataset.return) || document.querySelector("#results .stretched, main");
     dialog.parentElement.replaceChildren();
     placeToasts();
