@@ -55,7 +55,8 @@
     if (!dialog.matches(".drawer") || !href) {
       // One that had the page to itself leaves the list there, under the list's own URL.
       if (href && new URL(href, location).pathname !== location.pathname) history.pushState({ htmx: true }, "", href);
-      if (document.activeElement === document.body) document.getElementById(dialog.dataset.return)?.focus();
+      const focused = document.activeElement;
+      if (focused === document.body || dialog.contains(focused)) document.getElementById(dialog.dataset.return)?.focus();
       placeToasts();
       return;
     }
