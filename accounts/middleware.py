@@ -143,12 +143,14 @@ def _as_error(dialect: Dialect, response: HttpResponseBase) -> HttpResponseBase:
     """What Django itself refuses (405, bad host, too large) in the API's form."""
     if response.headers.get("Content-Type", "").startswith(dialect.content_type):
         return response
-    kept = {name: response.headers[name] for name in ("Allow", "Retry-After") if name in response.headers}
+    names = ("Allow", "Retry-After", "Content-Range")
+    kept = {name: response.headers[name] for name in names if name in response.headers}
     details = {
         400: _("The request cannot be read."),
         404: _("There is nothing at this address."),
         405: _("This address does not take this method."),
         413: _("The request is too large."),
+        416: _("The file has no such range."),
     }
     return dialect.respond(
         response.status_code, details.get(response.status_code, _("The request failed.")), headers=kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 from django.utils.translation import gettext as _
@@ -40,8 +41,13 @@ def json_object(text: str) -> dict[str, Any]:
         raise ValueError(_("This is not valid JSON.")) from error
     if not isinstance(found, dict):
         raise ValueError(_("A JSON object is expected."))
-    _check(found, depth=0)
+    json_storable(found)
     return found
+
+
+def json_storable(value: Any) -> None:
+    """Raises ValueError with a sentence if PostgreSQL could not store this value of JSON."""
+    _check(value, depth=0)
 
 
 def _no_constant(name: str) -> None:
@@ -57,8 +63,8 @@ def _check(value: Any, *, depth: int) -> None:
             value.encode()
         except UnicodeEncodeError as error:
             raise ValueError(_("The JSON holds half of a surrogate pair.")) from error
-    elif isinstance(value, float) and value in (float("inf"), float("-inf")):
-        raise ValueError(_("A number in the JSON is too large."))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(_("A number in the JSON is too large, or none."))
     elif isinstance(value, dict):
         for key, member in value.items():
             _check(key, depth=depth)

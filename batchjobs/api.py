@@ -117,10 +117,10 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
         "valid_rows": valid,
         "invalid_rows": invalid,
         "skipped_rows": skipped,
-        "created_at": _moment(job.created_at),
-        "started_at": _moment(job.started_at),
-        "completed_at": _moment(job.completed_at),
-        "expired_at": _moment(job.expired_at),
+        "created_at": moment_text(job.created_at),
+        "started_at": moment_text(job.started_at),
+        "completed_at": moment_text(job.completed_at),
+        "expired_at": moment_text(job.expired_at),
         "tags": list(job.tags),
         "event_names": list(job.event_names) or ([job.event_name] if job.event_name else []),
         "progress": _progress(job),
@@ -132,7 +132,8 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
     }
 
 
-def _moment(moment: dt.datetime | None) -> str | None:
+def moment_text(moment: dt.datetime | None) -> str | None:
+    """A moment as the API writes it: 2026-11-25T14:30:00Z."""
     return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 

@@ -25,11 +25,16 @@ from batchjobs.downloads import FilesGoneError
 from batchjobs.services import IdempotencyConflictError, JobRefusedError
 from batchjobs.states import TransitionRefusedError
 from console.cursors import CursorError
+from exports.api import router as exports_router
+from exports.api_types import router as export_types_router
+from exports.definitions import ExportRefusedError
+from exports.states import TransitionRefusedError as ExportTransitionRefusedError
 
 log = logging.getLogger("django.request")
 
 DESCRIPTION = gettext_lazy(
-    "Send files in and follow them. Every call needs an API key as `Authorization: Bearer bd_live_…`. "
+    "Send files in and follow them, and let exports take data out. "
+    "Every call needs an API key as `Authorization: Bearer bd_live_…`. "
     "Large files go to `/api/v1/uploads` first, with any client of tus 1.0 and `filename` in its metadata: a "
     "connection that breaks costs what had not arrived. The job then takes the last part of the upload's address as "
     "`upload`. "
@@ -55,6 +60,8 @@ api = NinjaAPI(
 api.add_router("/batch-jobs", batchjobs_router)
 api.add_router("", record_types_router)
 api.add_router("", audience_router)
+api.add_router("", exports_router)
+api.add_router("", export_types_router)
 
 
 @api.exception_handler(ValidationError)
@@ -76,12 +83,14 @@ def _last_name(loc: Any) -> Any:
 
 
 @api.exception_handler(JobRefusedError)
-def _refused(request: HttpRequest, error: JobRefusedError) -> HttpResponse:
+@api.exception_handler(ExportRefusedError)
+def _refused(request: HttpRequest, error: JobRefusedError | ExportRefusedError) -> HttpResponse:
     return problem_response(422, error.message, errors=[{"field": error.field, "message": error.message}])
 
 
 @api.exception_handler(IdempotencyConflictError)
 @api.exception_handler(TransitionRefusedError)
+@api.exception_handler(ExportTransitionRefusedError)
 def _conflict(request: HttpRequest, error: Exception) -> HttpResponse:
     return problem_response(409, str(error))
 

@@ -38,6 +38,7 @@ NAME_MAX = 120
 HEADER_MAX = 200
 COLUMNS_MAX = 1000
 RECIPIENTS_MAX = 50
+RUN_YEARS = (1970, 2200)
 DOWNLOAD = "download"
 
 # What of the data each type of export can be made of.
@@ -298,6 +299,8 @@ def _columns(export: Export, value: Any, by: Actor) -> None:
     for one in value:
         if not isinstance(one, dict) or not isinstance(one.get("field"), str):
             raise ExportRefusedError("columns", _("A column is an object with “field” and, if you like, “header”."))
+        for key in one.keys() - {"field", "header"}:
+            raise ExportRefusedError("columns", _("There is no “%(key)s” in a column.") % {"key": key})
         field = _text("columns", one["field"], HEADER_MAX)
         columns.append({"field": field, "header": _text("columns", one.get("header") or field, HEADER_MAX)})
     headers = [column["header"] for column in columns]
@@ -363,7 +366,8 @@ def _run_at(export: Export, value: Any, by: Actor) -> None:
         moment = parse_datetime(value) if isinstance(value, str) else None
     except ValueError:
         moment = None
-    if moment is None or timezone.is_naive(moment):
+    # Within the years that schedules have, so that it exists in every time zone.
+    if moment is None or timezone.is_naive(moment) or not RUN_YEARS[0] < moment.year < RUN_YEARS[1]:
         raise ExportRefusedError("run_at", _("Write the moment with its zone, such as 2027-03-28T09:00:00+01:00."))
     export.run_at = moment
 
@@ -376,8 +380,8 @@ def _recipients(export: Export, value: Any, by: Actor) -> None:
     addresses = []
     for one in value:
         try:
-            validate_email(one)
-        except (ValidationError, TypeError):
+            validate_email(one if isinstance(one, str) else "")
+        except ValidationError:
             raise ExportRefusedError(
                 "recipients", _("%(text)s is not a complete address. Write it like name@example.com.") % {"text": one}
             ) from None

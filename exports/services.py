@@ -235,6 +235,19 @@ def export_run_now(*, export: Export, by: Actor) -> ExportRun:
     return run
 
 
+def export_run(*, export: Export, by: Actor) -> ExportRun:
+    """A run now, of a one-shot draft (whatever moment it names) as of what is scheduled.
+
+    Raises ExportRefusedError for a definition with gaps, TransitionRefusedError.
+    """
+    with transaction.atomic():
+        if can_run(export) and export.state == State.DRAFT:
+            export = export_schedule(export=export, by=by)
+            if export.state == State.STARTED:
+                return ExportRun.objects.with_state().filter(export=export).order_by("-pk")[0]
+        return run_get(export_run_now(export=export, by=by))
+
+
 def export_resync(*, export: Export, by: Actor) -> Export:
     """The next run of an incremental export sends everything. Raises TransitionRefusedError."""
     with transaction.atomic():
@@ -365,6 +378,14 @@ def actions_allowed(export: Export, *, by: Actor) -> list[Action]:
         and export.type in allowed.types
         and (action in READING or by.can(Permission.RUN_JOBS))
     ]
+
+
+def can_run(export: Export) -> bool:
+    """Whether `export_run` can do something with an export in this state."""
+    if export.type == ExportType.ONE_SHOT and export.state == State.DRAFT:
+        return True
+    allowed = ACTIONS[Action.RUN_NOW]
+    return export.state in allowed.states and export.type in allowed.types
 
 
 def run_actions_allowed(run: ExportRun, *, by: Actor) -> list[RunAction]:
