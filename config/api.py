@@ -159,7 +159,7 @@ def docs(request: HttpRequest) -> HttpResponse:
             ],
         }
         for name, model in components.items()
-        if name.endswith("Out") or name == "Problem"
+        if name.endswith(("Out", "In")) or name == "Problem"
     ]
     return render(
         request,

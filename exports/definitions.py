@@ -51,6 +51,8 @@ DATA_TYPES: dict[str, frozenset[str]] = {
         {DataType.PROFILE, DataType.INTERACTION, DataType.SUBSCRIPTION, DataType.FORM_PARTICIPATION}
     ),
 }
+# Custom exports can be made of any.
+DATA_TYPES[ExportType.INCREMENTAL_CUSTOM] = DATA_TYPES[ExportType.INCREMENTAL]
 WITH_TABLE = frozenset({DataType.LIST_MEMBER, DataType.LINKED_DATA, DataType.REPOSITORY})
 
 

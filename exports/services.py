@@ -67,7 +67,7 @@ def export_create(*, by: Actor, definition: Mapping[str, Any], step: int = 1) ->
     definitions.apply(export, definition, by=by)
     export.step = step
     with transaction.atomic():
-        _save(export)
+        export_save(export)
         audit(by=by, action="export.created", target=export.name, data={"export": export.pk})
     return export
 
@@ -82,14 +82,15 @@ def export_update(*, export: Export, by: Actor, changes: Mapping[str, Any], step
         definitions.apply(export, changes, by=by)
         export.step = max(export.step, step)
         export.edited_at = timezone.now()
-        _save(export)
+        export_save(export)
         if changes:
             what = {"export": export.pk, "what": sorted(changes)}
             audit(by=by, action="export.edited", target=export.name, data=what)
     return export
 
 
-def _save(export: Export) -> None:
+def export_save(export: Export) -> None:
+    """Raises ExportRefusedError if its name is taken."""
     try:
         with transaction.atomic():
             export.save()
@@ -123,7 +124,7 @@ def _copy(definition: Mapping[str, Any], *, by: Actor, name: str, copied: str) -
     definitions.restore(export, changes, by=by)
     export.step = definitions.STEPS
     with transaction.atomic():
-        _save(export)
+        export_save(export)
         audit(by=by, action="export.copied", target=export.name, data={"export": export.pk, "from": copied})
     return export
 
@@ -323,17 +324,22 @@ def run_relaunch(*, run: ExportRun, by: Actor) -> ExportRun:
     """
     with transaction.atomic():
         run = _locked_run(run, RunAction.RELAUNCH)
-        if not is_retryable(run):
-            raise TransitionRefusedError(_("Trying this run again cannot help."))
-        if run.export:
-            _refuse_active(run.export)
-        job = _job(run.account, run.name, by)
-        job.database = run.database
-        job.save()
-        run.job, run.settled_at = job, None
-        run.save(update_fields=["job", "settled_at"])
-        audit(by=by, action="export.relaunched", target=run.name, data={"run": run.pk})
+        relaunch_locked(run, by=by)
     return run_get(run)
+
+
+def relaunch_locked(run: ExportRun, *, by: Actor) -> None:
+    """Gives a failed run, whose row is locked, another job. Raises TransitionRefusedError."""
+    if not is_retryable(run):
+        raise TransitionRefusedError(_("Trying this run again cannot help."))
+    if run.export:
+        _refuse_active(run.export)
+    job = _job(run.account, run.name, by)
+    job.database = run.database
+    job.save()
+    run.job, run.settled_at = job, None
+    run.save(update_fields=["job", "settled_at"])
+    audit(by=by, action="export.relaunched", target=run.name, data={"run": run.pk})
 
 
 def run_window_again(*, run: ExportRun, by: Actor) -> ExportRun:
