@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from django.core.files.base import File
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.actors import system_actor
-from accounts.models import Account
 from audience.models import Database
 from batchjobs import services
 from batchjobs.api import job_to_json
+from batchjobs.commands import account_named, job_wait
 from batchjobs.models import BatchJob, RecordType
 from batchjobs.refusals import JobRefusedError
 from batchjobs.states import Status
 
-POLL_SECONDS = 0.25
 BAR_WIDTH = 32
 
 
@@ -43,13 +41,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **given: Any) -> None:
         job = self._create(given)
         if given["wait"]:
-            job = self._wait(job.pk)
+            job = job_wait(job.pk, self.stderr, _line)
         self.stdout.write(json.dumps(job_to_json(job), indent=2, ensure_ascii=False))
         if given["wait"] and Status.DONE not in (job.status, job.outcome):
             sys.exit(1)
 
     def _create(self, given: dict[str, Any]) -> BatchJob:
-        account = _account(given["account"])
+        account = account_named(given["account"])
         path: Path = given["file"]
         database = None
         if given["database"]:
@@ -75,35 +73,13 @@ class Command(BaseCommand):
         except JobRefusedError as error:
             raise CommandError(error.message) from error
 
-    def _wait(self, job_id: int) -> BatchJob:
-        while True:
-            job = BatchJob.objects.get_queryset().with_progress().select_related("file", "database").get(pk=job_id)
-            self._bar(job)
-            if not job.is_active:
-                return job
-            time.sleep(POLL_SECONDS)
 
-    def _bar(self, job: BatchJob) -> None:
-        if not self.stderr.isatty():
-            return
-        seen = job_to_json(job)
-        full = round(seen["progress"] * BAR_WIDTH)
-        speed = f"{seen['rows_per_second']:,.0f} rows/s" if seen["rows_per_second"] else ""
-        bar = "#" * full + "." * (BAR_WIDTH - full)
-        line = f"[{bar}] {seen['progress']:4.0%}  {seen['total_rows']:,} rows  {speed}"
-        self.stderr.write(f"\r{line:<78}", ending="" if job.is_active else "\n")
-        self.stderr.flush()
-
-
-def _account(slug: str) -> Account:
-    accounts = Account.objects.order_by("pk")
-    found = accounts.filter(slug=slug).first() if slug else accounts.first()
-    if found is None:
-        known = ", ".join(accounts.values_list("slug", flat=True)[:20])
-        if slug and known:
-            raise CommandError(f"There is no account “{slug}”. There are: {known}.")
-        raise CommandError("There is no account yet. `manage.py up` makes the demo accounts.")
-    return found
+def _line(job: BatchJob) -> str:
+    seen = job_to_json(job)
+    full = round(seen["progress"] * BAR_WIDTH)
+    speed = f"{seen['rows_per_second']:,.0f} rows/s" if seen["rows_per_second"] else ""
+    bar = "#" * full + "." * (BAR_WIDTH - full)
+    return f"[{bar}] {seen['progress']:4.0%}  {seen['total_rows']:,} rows  {speed}"
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:
