@@ -202,9 +202,8 @@ def problems_of(export: Export, *, now: dt.datetime | None = None) -> list[Expor
 
     possible = DATA_TYPES.get(export.type)
     if possible is not None and export.data_type not in possible:
-        text = _("A %(type)s export cannot be made of %(data)s.")
         words = {"type": ExportType(export.type).label, "data": DataType(export.data_type).label}
-        add("data_type", text % {key: str(value).lower() for key, value in words.items()})
+        add("data_type", _("“%(data)s” cannot be exported as “%(type)s”.") % words)
     if export.data_type in WITH_TABLE and not export.table:
         add("table", _("Choose which table or list is to leave."))
     elif not found:
