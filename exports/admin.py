@@ -58,7 +58,7 @@ class RunsFound:
 class NewExportForm(forms.ModelForm):
     """The first step."""
 
-    type = forms.ChoiceField(label=_("export type"), choices=TYPE_CHOICES)
+    type = forms.ChoiceField(label=_("Export type"), choices=TYPE_CHOICES)
 
     class Meta:
         model = Export
@@ -77,8 +77,8 @@ class NewExportForm(forms.ModelForm):
 class ExportForm(forms.ModelForm):
     """A definition: what is wrong is said at its field, by the rules of the API."""
 
-    type = forms.ChoiceField(label=_("export type"), choices=TYPE_CHOICES)
-    destination = forms.ChoiceField(label=_("destination"))
+    type = forms.ChoiceField(label=_("Export type"), choices=TYPE_CHOICES)
+    destination = forms.ChoiceField(label=_("Destination"))
     changes: dict[str, Any]  # the definition as the API has it
 
     class Meta:
