@@ -26,5 +26,5 @@ RETENTION = {
 NAV_COUNTS = {
     "batchjob_list": "batchjobs.services.active_count",
     "batch_upload_list": "uploads.pages.active_count",
-    "export_list": "exports.pages.active_count",
+    "export_list": "exports.pages.rows.active_count",
 }

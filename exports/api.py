@@ -35,8 +35,6 @@ from exports.writers.options import COMPRESSIONS, ENCODINGS, FORMATS, NAME_PATTE
 router = Router(tags=["Exports"])
 
 RUN_SORT = "-id"  # the only one of runs, and the mark of their cursors
-# Of a definition; nothing reads it yet.
-NOT_SHOWN = "with_deletions"
 # What of a definition is an answer's, also where support staff look after the export.
 ALWAYS_SHOWN = ("name", "database", "type", "data_type", "schedule")
 
@@ -252,7 +250,6 @@ def export_to_json(export: Export, *, by: Actor) -> dict[str, Any]:
     if Action.SCHEDULE in allowed and services.can_run(export):
         names.append("run")
     shown = definitions.to_json(export)
-    shown.pop(NOT_SHOWN)
     if Action.VIEW not in allowed:
         shown = {key: value if key in ALWAYS_SHOWN else None for key, value in shown.items()}
     return {

@@ -30,6 +30,7 @@ from exports.names import PatternError, file_name
 from exports.rows import Selection
 from exports.schedules import Schedule, ScheduleError
 from exports.sources import SourceError
+from exports.sources.base import Ask
 from exports.states import RECURRING, STANDARD, ExportType
 from exports.writers import FORMATS, FileOptions, OptionError, suffix_of
 
@@ -95,12 +96,12 @@ class Definition:
             rows = rows.filter(conditions.condition(self.filter, self.fields(seen=False)))
         return window.rows(rows) if window else rows
 
-    def selection(self, window: Window | None = None) -> Selection:
-        """The whole query of a run. Raises ExportError for what is no longer there."""
+    def selection(self, window: Window | None = None, *, ask: Ask | None = None) -> Selection:
+        """The whole query of a run; `ask` asks in its snapshot. Raises ExportError for what is no longer there."""
         typed = FORMATS[self.file.format].is_typed
         try:
             fields = self.fields(seen=typed or self.columns is None)
-            return self.source.selection(self.rows(window), self.columns, fields, typed=typed)
+            return self.source.selection(self.rows(window), self.columns, fields, typed=typed, ask=ask)
         except SourceError as error:
             raise ExportError(error.code, **{"reason": error.sentence, **error.params}) from error
 
@@ -153,7 +154,6 @@ def to_json(export: Export) -> dict[str, Any]:
         "schedule": export.schedule,
         "run_at": export.run_at.isoformat() if export.run_at else None,
         "start_with": export.start_with,
-        "with_deletions": export.with_deletions,
         "send_empty": export.send_empty,
         "recipients": export.recipients,
         "report_when": export.report_when,
@@ -405,7 +405,6 @@ _SETTERS: dict[str, Any] = {
     "schedule": _schedule,
     "run_at": _run_at,
     "start_with": _choice("start_with", ("changes", "everything"), _("Begin with “changes” or “everything”.")),
-    "with_deletions": _boolean("with_deletions"),
     "send_empty": _boolean("send_empty"),
     "recipients": _recipients,
     "report_when": _choice("report_when", ReportWhen.values, _("A report is sent “always” or on “problems”.")),

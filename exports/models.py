@@ -81,7 +81,6 @@ class Export(models.Model):
         choices=[("changes", _("What changes from now on")), ("everything", _("Everything there is"))],
         default="everything",
     )
-    with_deletions = models.BooleanField(_("with deletions"), default=False)
     send_empty = models.BooleanField(_("send empty files"), default=True)
     recipients = ArrayField(models.EmailField(), default=list, blank=True)
     report_when = models.CharField(max_length=10, choices=ReportWhen.choices, default=ReportWhen.ALWAYS)

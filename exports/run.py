@@ -44,6 +44,7 @@ from exports.models import Export, ExportRun
 from exports.names import file_name
 from exports.states import WINDOWED
 from exports.writers import FileOptions, Written, inner_suffix, suffix_of, write
+from exports.writers.reading import ask
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +135,7 @@ def build(run: ExportRun, lease: Lease, notes: RunNotes) -> None:
     definition = definitions.from_json(run.definition, database=run.database)
     with reading(lease.owner) as session:
         _window(run, session)
-        selection = definition.selection(run.window)
+        selection = definition.selection(run.window, ask=lambda query: ask(session, query, lease.check))
         name = _file_name(run, definition.file)
         written = write(
             session,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-import structlog
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -45,8 +44,6 @@ from exports.states import (
     State,
     TransitionRefusedError,
 )
-
-log = structlog.get_logger(__name__)
 
 KIND = "export"
 READING = frozenset({Action.VIEW, RunAction.REPORT, RunAction.VIEW, RunAction.DOWNLOAD})

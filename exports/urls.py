@@ -22,5 +22,5 @@ urlpatterns = [
     path("runs/<int:run_id>/window-again/", views.export_run_window_again, name="export_run_window_again"),
     path("runs/<int:run_id>/cancel/", views.export_run_cancel, name="export_run_cancel"),
     path("runs/<int:run_id>/copy/", views.export_run_copy, name="export_run_copy"),
-    path("", include("exports.wizard_urls")),
+    path("", include("exports.wizard.urls")),
 ]

@@ -28,23 +28,10 @@ from exports.downloads import artifact_response
 from exports.filters import DRAFT, list_params
 from exports.forms import CopyForm, WhyForm
 from exports.models import Export, ExportRun
-from exports.pages import (
-    ExportRow,
-    active_count,
-    drawer_context,
-    export_rows,
-    export_url,
-    export_view,
-    exports_of,
-    list_context,
-    list_of,
-    live_tokens,
-    run_rows,
-    run_url,
-    run_view,
-    runs_of,
-    tabs_now,
-)
+from exports.pages.asks import export_url, run_url
+from exports.pages.drawers import drawer_context, export_view, list_of, run_view
+from exports.pages.listing import list_context, live_tokens, tabs_now
+from exports.pages.rows import ExportRow, active_count, export_rows, exports_of, run_rows, runs_of
 from exports.states import Action, ExportType, RunAction, TransitionRefusedError
 from exports.summary import moment_words
 from exports.why import NotAnAddressError, why

@@ -100,7 +100,6 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("with_deletions", models.BooleanField(default=False, verbose_name="with deletions")),
                 ("send_empty", models.BooleanField(default=True, verbose_name="send empty files")),
                 (
                     "recipients",

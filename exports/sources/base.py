@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
 Rows = QuerySet[Any]
+Ask = Callable[[str], "list[int] | None"]  # a query of one row of whole numbers; None: that took too long
 
 LOOKED_AT = 2_000  # newest rows in which free keys are looked for
 KEYS_MAX = 200
@@ -171,20 +172,27 @@ class Source(ABC):
         return Fields(tuple(listed), frees)
 
     def selection(
-        self, rows: Rows, columns: Iterable[Mapping[str, str]] | None, fields: Fields, *, typed: bool = True
+        self,
+        rows: Rows,
+        columns: Iterable[Mapping[str, str]] | None,
+        fields: Fields,
+        *,
+        typed: bool = True,
+        ask: Ask | None = None,
     ) -> Selection:
         """The SELECT of these columns ({"field", "header"}), in the order of `rows`; without any, of the default ones.
 
         With `typed`, free columns have the type that `fields` saw if all of `rows` agree with it, which costs a pass
         over them; else they are texts. So nothing is lost for a value that is not like the others. Files without types
-        (CSV) need no `typed`. Raises SourceError COLUMN_MISSING.
+        (CSV) need no `typed`. `ask` asks in the snapshot in which the rows are read: in another one they may agree
+        where these do not. Raises SourceError COLUMN_MISSING.
         """
         chosen = list(columns or ()) or default_columns(fields)
         found = [fields.get(column["field"]) for column in chosen]
         if any(not one.is_column for one in found):
             name = next(one.name for one in found if not one.is_column)
             raise SourceError("COLUMN_MISSING", _("“%(name)s” cannot be a column.") % {"name": name}, column=name)
-        found = _settled(rows, found) if typed else [_as_text(one) for one in found]
+        found = _settled(rows, found, ask or ask_now) if typed else [_as_text(one) for one in found]
         headers = [column.get("header") or header_of(one) for column, one in zip(chosen, found, strict=True)]
         select = _composed(_selected(rows, found))
         return Selection(select, tuple(OutColumn(h, one.type) for h, one in zip(headers, found, strict=True)))
@@ -318,21 +326,28 @@ def _keys_seen(rows: Rows, free: Free) -> list[Field]:
     return fields
 
 
-def _settled(rows: Rows, found: list[Field]) -> list[Field]:
+def _settled(rows: Rows, found: list[Field], ask: Ask) -> list[Field]:
     """The fields, free ones as texts unless every one of the rows has JSON of the type that was seen."""
     guessed = {f"t{at}": one for at, one in enumerate(found) if one.is_free and one.type is not ColumnType.TEXT}
     if not guessed:
         return found
     texts = {name: _type_of(one) for name, one in guessed.items()}
     inner = _composed(rows.order_by().annotate(**texts).values_list(*texts))
-    agree = (f"bool_and({name} IS NULL OR {name} IN ('{one.type}', 'null'))" for name, one in guessed.items())
-    agreed: dict[str, bool | None] = {}  # None: there are no rows
+    agree = (
+        f"coalesce(bool_and({name} IS NULL OR {name} IN ('{one.type}', 'null')), true)::int"
+        for name, one in guessed.items()
+    )
+    answers = ask(f"SELECT {', '.join(agree)} FROM ({inner}) s")  # noqa: S608  composed by psycopg
+    agreed = dict(zip(guessed, answers, strict=True)) if answers else dict.fromkeys(guessed, 0)
+    return [_as_text(one) if agreed.get(f"t{at}") == 0 else one for at, one in enumerate(found)]
+
+
+def ask_now(query: str) -> list[int] | None:
+    """The whole numbers that a query of one row gives, in a snapshot of its own; None if it takes too long."""
     with within(TYPES_MILLISECONDS) as outcome, connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(agree)} FROM ({inner}) s")  # noqa: S608  composed by psycopg
-        agreed = dict(zip(guessed, cursor.fetchone() or (), strict=True))
-    if outcome.gave_up:
-        agreed = dict.fromkeys(guessed, False)
-    return [_as_text(one) if agreed.get(f"t{at}") is False else one for at, one in enumerate(found)]
+        cursor.execute(query)
+        answers = list(cursor.fetchone())
+    return None if outcome.gave_up else answers
 
 
 def _type_of(one: Field) -> models.Func:

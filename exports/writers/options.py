@@ -44,7 +44,7 @@ FORMATS: dict[str, Format] = {
     "psv": Format("PSV", gettext_lazy("Separated by |"), ".psv", "text/plain", False, _TEXT),
     "ndjson": Format("NDJSON", gettext_lazy("One record a line"), ".ndjson", "application/x-ndjson", True),
     "json": Format("JSON", gettext_lazy("One array"), ".json", "application/json", True),
-    "xml": Format("XML", gettext_lazy("One element a row"), ".xml", "application/xml", True),
+    "xml": Format("XML", gettext_lazy("One element a row"), ".xml", "application/xml", False),
     "parquet": Format("Parquet", gettext_lazy("For a warehouse"), ".parquet", "application/vnd.apache.parquet", True),
 }
 DELIMITERS: dict[str, Any] = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from exports.rows import ColumnType
 from exports.writers.base import Reading
-from exports.writers.reading import copy_out
+from exports.writers.reading import ask
 from exports.writers.values import boolean_text, distinct, evaluated_once, time_text
 
 ROWS = 64 * 1024  # of a row group
@@ -99,7 +99,7 @@ def _within(at: int) -> str:
 def _look(reading: Reading, decimals: list[int], moments: list[int]) -> dict[int, tuple[bool, int, int]]:
     """Of each of the decimals: whether all are finite, and the most digits after and before the point.
 
-    Counts the times that are left out. By COPY like the rows, since it may take as long: `alive` is called meanwhile.
+    Counts the times that are left out.
     """
     asked = [" + ".join(f"count(*) FILTER (WHERE NOT ({_within(at)}))" for at in moments) or "0"]
     for at in decimals:
@@ -110,8 +110,8 @@ def _look(reading: Reading, decimals: list[int], moments: list[int]) -> dict[int
             f"coalesce(max(length(trunc(abs(c{at}))::text)) FILTER (WHERE {finite}), 1)",
         ]
     rows = evaluated_once(reading.selection.select)
-    statement = f"COPY (SELECT {', '.join(asked)} FROM {rows} q) TO STDOUT (FORMAT csv)"  # noqa: S608
-    left_out, *others = map(int, b"".join(copy_out(reading.session, statement, reading.alive)).split(b","))
+    query = f"SELECT {', '.join(asked)} FROM {rows} q"  # noqa: S608
+    left_out, *others = ask(reading.session, query, reading.alive)
     if left_out:
         reading.warnings.append({"code": "TIMES_LEFT_OUT", "count": left_out})
     return {

@@ -17,8 +17,8 @@ from audience.services import database_default
 from exports import services
 from exports.models import Destination, Export
 from exports.states import State
-from exports.wizard_forms import DataForm, DestinationForm, FileForm, ReportForm
-from exports.wizard_when import WhenForm
+from exports.wizard.forms import DataForm, DestinationForm, FileForm, ReportForm
+from exports.wizard.when import WhenForm
 from tests.exports import make_export, make_people
 from tests.factories import make_account, make_actor
 

@@ -22,7 +22,8 @@ from audience.models import Profile, Suppression
 from batchjobs.files import remove_bytes
 from exports import services
 from exports.models import Destination, Export, ExportRun
-from exports.pages import RUN_WAYS, WAYS, active_count
+from exports.pages.asks import RUN_WAYS, WAYS
+from exports.pages.rows import active_count
 from exports.states import ACTIONS, RUN_ACTIONS, Action, ExportType, RunAction, RunState, State
 from tests.exports import bytes_of, last_run, make_export, make_people, make_recurring, work
 from tests.factories import make_actor, make_user

@@ -15,7 +15,7 @@ OURS = ("accounts", "audience", "batchjobs", "uploads", "exports", "console", "c
 MODULES = sorted(
     path
     for app in OURS
-    for name in ("views", "api", "pages", "forms", "filters", "downloads", "context_processors", "middleware")
+    for name in ("views", "api", "pages", "wizard", "forms", "filters", "downloads", "context_processors", "middleware")
     for path in (*ROOT.glob(f"{app}/{name}.py"), *ROOT.glob(f"{app}/{name}/*.py"))
 )
 

@@ -9,9 +9,9 @@ from django.utils.translation import gettext_lazy as _
 
 from exports import definitions
 from exports.models import Export
-from exports.wizard_columns import ColumnsForm
-from exports.wizard_forms import DataForm, DestinationForm, FileForm, ReportForm, StepForm, SummaryForm
-from exports.wizard_when import WhenForm
+from exports.wizard.columns import ColumnsForm
+from exports.wizard.forms import DataForm, DestinationForm, FileForm, ReportForm, StepForm, SummaryForm
+from exports.wizard.when import WhenForm
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from exports import wizard_views as views
+from exports.wizard import views
 
 urlpatterns = [
     path("new/", views.export_new, name="export_new"),

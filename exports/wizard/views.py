@@ -20,14 +20,14 @@ from exports import definitions, services, sources
 from exports.conditions import condition
 from exports.definitions import ExportRefusedError
 from exports.models import Export
-from exports.pages import list_context
+from exports.pages.listing import list_context
 from exports.sources import SourceError
 from exports.states import Action, ExportType, TransitionRefusedError
 from exports.summary import definition_words
 from exports.wizard import LAST, STEPS, Step, step_of, step_wanted
-from exports.wizard_columns import ColumnsForm
-from exports.wizard_forms import StepForm, stamp_of
-from exports.wizard_when import WhenForm
+from exports.wizard.columns import ColumnsForm
+from exports.wizard.forms import StepForm, stamp_of
+from exports.wizard.when import WhenForm
 
 # Any: `actor` and `htmx` are set by middleware.
 Request = Any

@@ -20,8 +20,8 @@ from exports.models import Export
 from exports.services import segment_create
 from exports.sources import Field, Fields, SourceError
 from exports.sources.base import header_of, is_storable
-from exports.wizard_filter import GROUPS_MAX, RULES_MAX, FilterRows, GroupRow, RuleRow, rows_from, rows_of
-from exports.wizard_forms import StepForm
+from exports.wizard.filter import GROUPS_MAX, RULES_MAX, FilterRows, GroupRow, RuleRow, rows_from, rows_of
+from exports.wizard.forms import StepForm
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from exports import schedules
 from exports.models import Export
 from exports.schedules import Cadence, Occurrence, Schedule, ScheduleError, occurrences
 from exports.states import RECURRING, WINDOWED
-from exports.wizard_forms import Card, StepForm
+from exports.wizard.forms import Card, StepForm
 
 NEXT_RUNS = 5
 
