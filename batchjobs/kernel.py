@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from batchjobs.doorbell import DRAINING, ring
 from batchjobs.failures import JobFailureError
-from batchjobs.models import BatchJob, Beat, JobRequest, Queue
+from batchjobs.models import BatchJob, JobRequest, Queue
 from batchjobs.sessions import open_session, owner_name
 from batchjobs.states import Status, sources_of
 from console.registry import registered
@@ -361,5 +361,13 @@ def sweep() -> dict[str, int]:
     return waiting
 
 
+SEEN = """
+    INSERT INTO batchjobs_beat (name, seen_at, detail) VALUES (%s, clock_timestamp(), '{}')
+    ON CONFLICT (name) DO UPDATE SET seen_at = EXCLUDED.seen_at
+"""
+
+
 def _seen(name: str) -> None:
-    Beat.objects.update_or_create(name=name, defaults={"seen_at": Now()})
+    # One statement, which commits by itself: a worker that freezes here must not keep the row from the others.
+    with connection.cursor() as cursor:
+        cursor.execute(SEEN, [name])

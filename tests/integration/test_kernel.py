@@ -16,6 +16,7 @@ import redis
 from django.core.files.base import ContentFile
 from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from batchjobs import doorbell, kernel
 from batchjobs.doorbell import DRAINING
@@ -142,6 +143,15 @@ def lease_ran_out(job):
 
 def goes_on(job, chunks):
     return chaos.chunks_of(job) > chunks or chaos.status_of(job) == "done"
+
+
+def test_saying_that_one_is_alive_leaves_no_transaction_open():
+    """A worker that freezes in between would keep the row, and with it all other workers of its queue."""
+    with CaptureQueriesContext(connection) as statements:
+        kernel.queue_work("short")
+    seen = [one["sql"] for one in statements if "batchjobs_beat" in one["sql"]]
+    assert seen
+    assert [one["sql"] for one in statements if one["sql"].startswith(("BEGIN", "SAVEPOINT"))] == []
 
 
 def test_many_workers_race_for_one_job():
