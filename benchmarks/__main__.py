@@ -1,6 +1,7 @@
 """`make bench`: runs the benchmarks on stores of their own, prints a table of ratios, writes results.json.
 
-`python -m benchmarks [--rows N] [--rounds N] [--no-peers] [NAME …]`. A ratio above 1 means faster than the reference.
+`python -m benchmarks [--rows N] [--rounds N] [--no-peers] [NAME …]`. A ratio above 1 means faster than the reference;
+that of `incremental_10k…` says how many times as long a table of ten times the rows takes.
 Memory with a larger file: `--rows 5000000 --rounds 1 --no-peers`.
 """
 
@@ -84,6 +85,7 @@ def main() -> None:
                 export_parquet_1m,
                 export_xml_zip_1m,
             )
+            from benchmarks.incremental import incremental_10k, incremental_10k_profiles
             from benchmarks.ingest import ingest_csv_1m, ingest_ndjson_gz_1m
 
             benchmarks: dict[str, Any] = {
@@ -96,6 +98,8 @@ def main() -> None:
                 "export_ndjson_1m": export_ndjson_1m,
                 "export_xml_zip_1m": export_xml_zip_1m,
                 "export_parquet_1m": export_parquet_1m,
+                "incremental_10k": incremental_10k,
+                "incremental_10k_profiles": incremental_10k_profiles,
             }
             results = {}
             for name, run in benchmarks.items():

@@ -1,8 +1,8 @@
-"""Files of exports against `psql \\copy (…) to file` of the same select, whatever the kind of file.
+"""Exports against `psql \\copy (…) to file` of rows in the same form as CSV, whatever the kind of file.
 
-Ours is timed from the beginning of its transaction to the fsync of the file; psql's file is not flushed. Each run is a
-process of its own, so that its peak memory is that of the writer: `python -m benchmarks.export NAME ROWS PATH`.
-The peers write the same rows as CSV, as one would with Django or pandas.
+Ours is the job, from its claim to its end: reading, SHA-256, storage with its flush, what is noted of the run. psql's
+file is not flushed. Each run is a process of its own, so that its peak memory is that of a worker:
+`python -m benchmarks.export NAME ROWS PATH`. The peers write the same rows as CSV, as one would with Django or pandas.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from benchmarks.memory import peak_rss_mb
 from benchmarks.runs import ROOT, Run, empty_audience, interleaved, result
 from benchmarks.tables import psql
-from exports.rows import ColumnType, OutColumn, Selection
 
-HEADERS: dict[str, tuple[str, ColumnType]] = {
-    "email": ("email", ColumnType.TEXT),
-    "partner_user_id": ("partner_user_id", ColumnType.TEXT),
-    "first_name": ("attributes->>'first_name'", ColumnType.TEXT),
-    "last_name": ("attributes->>'last_name'", ColumnType.TEXT),
-    "city": ("attributes->>'city'", ColumnType.TEXT),
-    "birthday": ("(attributes->>'birthday')::date", ColumnType.DATE),
-    "points": ("(attributes->>'points')::numeric", ColumnType.NUMBER),
-    "updated_at": ("updated_at", ColumnType.DATETIME),
+# Each column as it is called in a definition, and in SQL as cheaply as it can be had.
+COLUMNS = {
+    "email": "email",
+    "partner_user_id": "partner_user_id",
+    **{
+        f"attributes.{key}": f"attributes->>'{key}'"
+        for key in ("first_name", "last_name", "city", "birthday", "points")
+    },
+    "updated_at": "replace((updated_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z'",
 }
-CELLS = ", ".join(f"{sql} AS c{at}" for at, (sql, _kind) in enumerate(HEADERS.values()))
+HEADERS = [name.removeprefix("attributes.") for name in COLUMNS]
+CELLS = ", ".join(f"{sql} AS {header}" for header, sql in zip(HEADERS, COLUMNS.values(), strict=True))
 PEOPLE = """
     INSERT INTO audience_profile (database_id, email, partner_user_id, attributes, updated_at)
     SELECT %(database)d, format('person-%%s@example.com', lpad(n::text, 7, '0')), n::text,
@@ -86,31 +87,35 @@ def _export(name: str, folder: Path, rows: int, rounds: int, peers: dict[str, Pe
     for peer, limit in limits.items():
         runs[peer] = partial(_process, peer, limit, folder / "peer")
     rates, peaks = interleaved(runs, rounds)
+    if name == "csv":
+        assert _sorted(folder / "ours") == _sorted(folder / "reference")
     return result(rates, peaks, rows=rows, rows_of=limits.__getitem__)
+
+
+def _sorted(path: Path) -> list[bytes]:
+    return sorted(path.read_bytes().splitlines())
 
 
 def _fill(rows: int) -> None:
     """So many people, if they are not there yet."""
     if int(psql("SELECT count(*) FROM audience_profile")) == rows:
         return
-    from accounts.models import Account
     from audience.models import Database
+    from benchmarks.export_jobs import BENCH, account_bench
 
     empty_audience()
-    account, _made = Account.objects.get_or_create(slug="bench", defaults={"name": "Bench"})
-    database, _made = Database.objects.get_or_create(account=account, slug="bench", defaults={"name": "Bench"})
+    database, _made = Database.objects.get_or_create(account=account_bench(), **BENCH)
     psql(PEOPLE % {"database": database.pk, "rows": rows}, "VACUUM (ANALYZE) audience_profile", "CHECKPOINT")
 
 
 def _select(rows: int) -> str:
-    return f"SELECT {CELLS}, id AS k FROM audience_profile WHERE partner_user_id::bigint <= {rows}"
+    return f"SELECT {CELLS} FROM audience_profile WHERE partner_user_id::bigint <= {rows}"
 
 
 def _reference(rows: int, path: Path) -> tuple[float, float]:
     path.unlink(missing_ok=True)
-    columns = ", ".join(f"c{at}" for at in range(len(HEADERS)))
     begun = time.monotonic()
-    psql(f"\\copy (SELECT {columns} FROM ({_select(rows)}) q) TO '{path}' (FORMAT csv, HEADER, DELIMITER ';')")
+    psql(f"\\copy (SELECT {CELLS} FROM audience_profile) TO '{path}' (FORMAT csv, HEADER, DELIMITER ';')")
     return rows / (time.monotonic() - begun), 0.0
 
 
@@ -128,25 +133,28 @@ def _process(name: str, rows: int, path: Path) -> tuple[float, float]:
 Work = Callable[[], int]
 
 
-def ours(name: str, rows: int, path: Path) -> Work:
-    from batchjobs.sessions import open_session
-    from exports.writers import FileOptions, write
+def ours(name: str, path: Path) -> tuple[float, float, int]:
+    """Seconds, peak memory, rows."""
+    from accounts.actors import system_actor
+    from benchmarks.export_jobs import BENCH, account_bench, run_export, take
+    from exports.services import export_create
 
-    options = FileOptions(**FILES[name])  # type: ignore[arg-type]
-    columns = tuple(OutColumn(header, kind) for header, (_sql, kind) in HEADERS.items())
-    session = open_session("bench")
+    columns = [{"field": name, "header": header} for name, header in zip(COLUMNS, HEADERS, strict=True)]
+    definition = {"name": uuid4().hex, "type": "one_shot", "data_type": "profile", "database": BENCH["slug"]}
+    export = export_create(
+        by=system_actor(account_bench()), definition={**definition, "columns": columns, "file": FILES[name]}
+    )
+    seconds, made = run_export(export)
+    peak = peak_rss_mb("self")
+    take(made, path)
+    return seconds, peak, made.rows or 0
 
-    def work() -> int:
-        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        written = write(session, Selection(_select(rows), columns), options, inner_name="people")
-        with path.open("wb") as out:
-            for block in written:
-                out.write(block)
-            out.flush()
-            os.fsync(out.fileno())
-        return written.rows or 0
 
-    return work
+def peer(name: str, rows: int, path: Path) -> tuple[float, float, int]:
+    work = PEERS[name].get_ready(rows, path)
+    begun = time.monotonic()
+    written = work()
+    return time.monotonic() - begun, peak_rss_mb("self"), written
 
 
 def django_iterator(rows: int, path: Path) -> Work:
@@ -225,7 +233,7 @@ def pandas_to_csv(rows: int, path: Path) -> Work:
                 sqlalchemy.text(_select(rows).replace("::", r"\:\:")), connection, chunksize=50_000
             )
             for frame in frames:
-                frame.drop(columns="k").to_csv(path, mode="a", index=False, header=not written)
+                frame.to_csv(path, mode="a", index=False, header=not written)
                 written += len(frame)
         return written
 
@@ -273,10 +281,7 @@ def main() -> None:
 
     django.setup()
     name, rows, path = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    work = PEERS[name].get_ready(rows, path) if name in PEERS else ours(name, rows, path)
-    begun = time.monotonic()
-    written = work()
-    print(json.dumps([time.monotonic() - begun, peak_rss_mb("self"), written]))
+    print(json.dumps(peer(name, rows, path) if name in PEERS else ours(name, path)))
 
 
 if __name__ == "__main__":

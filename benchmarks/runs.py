@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,20 @@ Run = Callable[[], tuple[float, float]]  # returns a rate and the peak memory in
 
 
 def interleaved(
-    runs: Mapping[str, Run], rounds: int, *, unit: str = "rows/s"
+    runs: Mapping[str, Run],
+    rounds: int,
+    *,
+    unit: str = "rows/s",
+    pick: Callable[[Iterable[float]], float] = statistics.median,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The median of each one's rates, and the highest of its memory peaks."""
+    """The median of each one's rates (or what `pick` says), and the highest of its memory peaks."""
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for number in range(rounds):
         for name, run in runs.items():
             measured[name].append(run())
             print(f"round {number + 1}: {name} {measured[name][-1][0]:,.0f} {unit}", file=sys.stderr)
     return (
-        {name: statistics.median(rate for rate, _ in all_) for name, all_ in measured.items()},
+        {name: pick(rate for rate, _ in all_) for name, all_ in measured.items()},
         {name: max(peak for _, peak in all_) for name, all_ in measured.items()},
     )
 
