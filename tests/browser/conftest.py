@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Account, Membership
 from accounts.permissions import Role
+from tests.chaos import until
 from tests.factories import make_account, make_user
 from tests.programs import absent
 
@@ -26,6 +28,7 @@ ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+ANSWERING = "process_request_thread"  # in the name of a thread of the live server, which lives as long as a connection
 SCREENS = {"1440": {"width": 1440, "height": 900}, "390": {"width": 390, "height": 844}}
 
 
@@ -68,6 +71,14 @@ def signed_in(person: Any, live_server: LiveServer) -> list[dict[str, str]]:
 OpenPage = Callable[..., Page]
 
 
+def keep_picture(page: Page, name: str) -> None:
+    """A picture of the page in the folder that SCREENSHOTS names, to be looked at; without one there is none."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        # Else an empty style attribute stays at each field, and htmx may copy none.
+        page.screenshot(path=Path(folder) / f"{name}.png", caret="initial")
+
+
 @pytest.fixture
 def expected_complaints() -> tuple[str, ...]:
     """Parts of what the console may say: a status that the test asks for, and a request that it stops."""
@@ -81,6 +92,7 @@ def open_page(
     """Opens a path in a window of its own. At the end, anything the console complained of fails the test."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
+    before = threading.enumerate()
 
     def heard(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -115,4 +127,6 @@ def open_page(
     yield open_
     for context in contexts:
         context.close()
+    # What a page had just asked for is still being answered, and would be in the way of emptying the tables.
+    until(lambda: not [one for one in threading.enumerate() if one not in before and ANSWERING in one.name])
     assert [text for text in complaints if not any(part in text for part in expected_complaints)] == []

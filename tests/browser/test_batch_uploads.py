@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from playwright.sync_api import Page, expect
 from accounts.models import Account
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_flows import has_focus
 from tests.browser.test_screens import VIEWS, assert_accessible
 from tests.uploads import MD5, make_batch, take_in
@@ -75,9 +74,7 @@ def fits(page: Page) -> bool:
 
 @pytest.mark.parametrize(("screen", "theme"), VIEWS)
 @pytest.mark.parametrize("name", NAMES)
-def test_screen(
-    name: str, screen: str, theme: str, open_page: OpenPage, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_screen(name: str, screen: str, theme: str, open_page: OpenPage, request: pytest.FixtureRequest) -> None:
     made = {} if name == "empty" else request.getfixturevalue("uploads")
     queries = {"no-results": "?q=ffff&status=error", "no-such-reference": "?q=Harbour"}
     path = f"{LIST}{made[name].ref}/" if name in made else f"{LIST}{queries.get(name, '')}"
@@ -85,12 +82,10 @@ def test_screen(
     if name == "status-menu":
         page.locator("details[data-multi] > summary").click()
     page.wait_for_timeout(100)  # colours of buttons fade in
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"batch-uploads-{name}-{screen}-{theme}.png")
+    keep_picture(page, f"batch-uploads-{name}-{screen}-{theme}")
     if name in made:  # all of the drawer, as a picture of its own
         page.locator("dialog.drawer .body").evaluate("body => body.scrollTo(0, body.scrollHeight)")
-        page.screenshot(path=folder / f"batch-uploads-{name}-{screen}-{theme}-end.png")
+        keep_picture(page, f"batch-uploads-{name}-{screen}-{theme}-end")
     if name != "status-menu" or screen == "1440":  # on a phone the menu lies over half of a link, which is no target
         assert_accessible(page)
     assert fits(page), "The page scrolls sideways."

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from accounts.models import Account
 from accounts.permissions import Role
 from exports.models import Export
 from exports.states import State
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_screens import VIEWS, assert_accessible
 from tests.exports import make_export, make_people
 
@@ -146,6 +144,7 @@ def test_a_recurring_export_from_start_to_end(type_: str, open_page: OpenPage, b
     expect(page.locator("#export-next tbody tr").nth(1)).to_contain_text("Mon 29 March 2027, 18:00")
     if type_ == "Incremental":
         page.get_by_role("radio", name="What changes from now on").check()
+        page.get_by_label("Tell what was deleted, too").check()
     go_on(page)
     at_step(page, 6, "Report")
     go_on(page)
@@ -156,6 +155,7 @@ def test_a_recurring_export_from_start_to_end(type_: str, open_page: OpenPage, b
     export = Export.objects.get()
     assert export.state == State.SCHEDULED
     assert export.start_with == ("changes" if type_ == "Incremental" else "everything")
+    assert export.deletions is (type_ == "Incremental")
 
 
 def test_without_script(open_page: OpenPage, by: Actor) -> None:
@@ -291,9 +291,7 @@ STEPS = ["data", "columns", "file", "destination", "schedule", "report", "summar
 
 
 @pytest.mark.parametrize(("screen", "theme"), VIEWS)
-def test_every_step(screen: str, theme: str, open_page: OpenPage, by: Actor, tmp_path: Path) -> None:
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
+def test_every_step(screen: str, theme: str, open_page: OpenPage, by: Actor) -> None:
     schedule = {"cadence": "daily", "at": "01:30", "timezone": "Europe/Lisbon", "first_on": "2027-03-26"}
     export = draft(
         by, type="incremental", columns=COLUMNS, filter=GOLD_OR_NEW, destination="transfer_box", schedule=schedule
@@ -305,11 +303,11 @@ def test_every_step(screen: str, theme: str, open_page: OpenPage, by: Actor, tmp
             expect(page.locator("#export-preview table")).to_be_visible()
             page.locator("#export-segments-head").click()
             page.locator("#export-add-head").click()
-        page.screenshot(path=folder / f"wizard-{number}-{screen}-{theme}.png")
+        keep_picture(page, f"wizard-{number}-{screen}-{theme}")
         if name == "columns":
             page.locator("#export-filter-title").scroll_into_view_if_needed()
             page.locator("#export-segments").scroll_into_view_if_needed()
-            page.screenshot(path=folder / f"wizard-{number}b-{screen}-{theme}.png")
+            keep_picture(page, f"wizard-{number}b-{screen}-{theme}")
         assert_accessible(page)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         inner = page.evaluate("(b => b.scrollWidth - b.clientWidth)(document.querySelector('dialog.drawer .body'))")

@@ -175,7 +175,7 @@ def test_another_type_has_other_targets(open_page: OpenPage, file: Any, screen: 
     expect(target(page, "what")).not_to_contain_text("title")
     goes_to(page, "what", "Keep as it is")
     expect(page.get_by_role("heading", name="No column goes to list yet")).to_be_visible()
-    page.get_by_label("List", exact=False).first.fill("Fans")
+    page.locator("#job-list_name").fill("Fans")
     expect(page.get_by_role("heading", name="No column goes to list yet")).to_have_count(0)
     assert_accessible(page)
     run(page)

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,7 @@ from accounts.models import Account
 from accounts.permissions import Role
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, keep_picture
 from tests.factories import make_user
 from tests.operations import make_job, make_upload
 
@@ -139,15 +137,12 @@ def test_screen(
     account: Account,
     person: Any,
     request: pytest.FixtureRequest,
-    tmp_path: Path,
 ) -> None:
     jobs = {} if name in ("batch-jobs-empty", "sign-in") else request.getfixturevalue("jobs")
     by = Actor(account=account, role=Role.MANAGER, user=person)
     page = open_page(path_of(name, jobs, by), screen=screen, theme=theme, stranger=name == "sign-in")
     assert ("not here" in page.content()) == (name == "not-found")
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{name}-{screen}-{theme}.png")
+    keep_picture(page, f"{name}-{screen}-{theme}")
     if name == "batch-job-new":
         page.locator("#job-reading summary").click()
     assert_accessible(page)

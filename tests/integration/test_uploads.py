@@ -275,8 +275,8 @@ def test_what_is_no_file_for_a_job(program: Program) -> None:
         ({"upload": partly}, "has not arrived completely"),
         ({"upload": str(uuid4())}, "no longer there"),
         ({"upload": "nonsense"}, ""),
-        ({"upload": str(finished(program).upload_id), "file": both}, "one of the two"),
-        ({}, "one of the two"),
+        ({"upload": str(finished(program).upload_id), "file": both}, "one of them"),
+        ({}, "one of them"),
     ):
         answer = program.post("/api/v1/batch-jobs", {"type": "event", **fields})
         assert answer.status_code == 422

@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from audience.models import Profile
+from audience.models import Interaction, Profile, Suppression
 from audience.services import database_default
-from audience.windows import window_since
+from audience.windows import summarize, window_since
 from batchjobs.sessions import open_session
 from tests.chaos import until
 from tests.factories import make_account
@@ -53,3 +53,40 @@ def test_only_real_changes_come_again():
     since = window_past_everything(0).hi
     Profile.objects.filter(email="a@example.com").update(attributes={"first_name": "Ana"})
     assert emails(window_past_everything(since)) == ["a@example.com"]
+
+
+MANY = (
+    "INSERT INTO audience_profile (database_id, email) SELECT %s, n || '@example.com' FROM generate_series(1, 1000) n"
+)
+
+
+def left_to_summarize():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT brin_summarize_new_values('profile_change')")
+        return cursor.fetchone()[0]
+
+
+def test_the_end_of_the_table_is_summarized():
+    database = database_default(account=make_account()).pk
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, [database])
+    summarize(Profile)
+    assert left_to_summarize() == 0
+    with connection.cursor() as cursor:
+        cursor.execute(MANY.replace("n ||", "'x' || n ||"), [database])
+    assert left_to_summarize() > 0  # or this would say nothing
+
+
+def test_nobody_waits_for_a_vacuum_that_summarizes():
+    database = database_default(account=make_account()).pk
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, [database])
+    with open_session("vacuum") as vacuum, vacuum.transaction():
+        vacuum.execute("LOCK TABLE audience_profile IN SHARE UPDATE EXCLUSIVE MODE")  # as a vacuum does
+        summarize(Profile)
+    assert left_to_summarize() > 0
+
+
+@pytest.mark.parametrize("model", [Interaction, Suppression])
+def test_any_model_can_be_summarized(model):
+    summarize(model)
