@@ -75,6 +75,8 @@ class BatchJobAdmin(ReadOnlyAdmin):
             "account",
             "record_type",
             "source",
+            "source_name",
+            "source_key",
             "file",
             "database",
             "event_name",

@@ -21,11 +21,13 @@ from ninja.files import UploadedFile
 from ninja.responses import Status as Answer
 from pydantic import AfterValidator, Field
 
-from accounts.params import Text, json_object
+from accounts.params import RowId, Text, json_object
 from audience.models import Database
+from audience.services import database_default
 from batchjobs import downloads, resumable, search, services
 from batchjobs.failures import FAILURES, failure_of
-from batchjobs.models import BatchJob, BatchJobQuerySet, RecordType
+from batchjobs.models import BatchJob, BatchJobQuerySet, RecordType, Source, SourceFile
+from batchjobs.origins import Origin, origin_of
 from batchjobs.refusals import JobRefusedError
 from batchjobs.states import ACTIVE, Status
 from console.cursors import CursorError, behind, cursor_decode, cursor_encode, time_of
@@ -48,6 +50,7 @@ class FailureOut(Schema):
 
 
 class FileOut(Schema):
+    id: int = Field(description="What `file_id` of a new job with the same file says")
     name: str
     size: int
     sha256: str
@@ -59,7 +62,8 @@ class JobOut(Schema):
     id: int
     name: str
     type: str
-    source: str
+    source: str = Field(description=", ".join(Source.values))
+    source_name: str | None = Field(description="What the data was taken from; null for a new file")
     status: str = Field(description="pending, in_progress, done, failed, canceled or expired")
     outcome: str | None = Field(description="How it ended: done, failed or canceled; stays when it is expired")
     dry_run: bool
@@ -109,6 +113,7 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
         "name": job.name,
         "type": job.record_type,
         "source": job.source,
+        "source_name": job.source_name or None,
         "status": job.status,
         "outcome": job.outcome or None,
         "dry_run": job.dry_run,
@@ -125,7 +130,7 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
         "event_names": list(job.event_names) or ([job.event_name] if job.event_name else []),
         "progress": _progress(job),
         "rows_per_second": _speed(job, total, now or timezone.now()),
-        "file": {"name": job.file.name, "size": job.file.size, "sha256": job.file.sha256} if job.file else None,
+        "file": _file(job.file) if job.file else None,
         "failure": _failure(job),
         "duplicate_of": job.duplicate_of_id,
         "links": _links(job),
@@ -135,6 +140,10 @@ def job_to_json(job: BatchJob, *, now: dt.datetime | None = None) -> dict[str, A
 def moment_text(moment: dt.datetime | None) -> str | None:
     """A moment as the API writes it: 2026-11-25T14:30:00Z."""
     return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _file(file: SourceFile) -> dict[str, Any]:
+    return {"id": file.pk, "name": file.name, "size": file.size, "sha256": file.sha256}
 
 
 def _progress(job: BatchJob) -> float:
@@ -315,6 +324,47 @@ class JobIn(Schema):
     options: str = Field("", description="A JSON object; /record-types lists what it can hold")
     dry_run: bool = Field(False, description="Validates and reports without writing")
     upload: UUID | None = Field(None, description="Instead of `file`: a finished upload of `/api/v1/uploads`")
+    source: Text = Field("", description="Where the data is: " + ", ".join(Source.values) + "; may be left out")
+    file_id: RowId | None = Field(None, description="existing_file: the `file.id` of another job")
+    in_list: Text = Field("", alias="list", max_length=120, description="audience: the name of a list of the database")
+    segment: Text = Field("", max_length=120, description="audience: the name of a segment of the database")
+    report: RowId | None = Field(None, description="report: the id of a finished run of an export whose file is kept")
+
+
+# What names the data of another source -> the source, and its key in the form in which origins.py has it.
+NAMED_BY = {
+    "file_id": (Source.EXISTING_FILE, "{}"),
+    "list": (Source.AUDIENCE, "list:{}"),
+    "segment": (Source.AUDIENCE, "segment:{}"),
+    "report": (Source.REPORT, "{}"),
+}
+
+
+def _origin(form: JobIn, database: Database) -> Origin | None:
+    """What the call names of another source; None for a new file. Raises JobRefusedError."""
+    given = form.dict(by_alias=True)
+    named = {field: given[field] for field in NAMED_BY if given[field] not in (None, "")}
+    if form.source and form.source not in Source.values:
+        raise JobRefusedError(
+            "source",
+            _("There is no source “%(name)s”; there are %(list)s.")
+            % {"name": form.source, "list": ", ".join(Source.values)},
+        )
+    if not named and form.source in ("", Source.NEW_FILE):
+        return None
+    fields = [field for field, (source, _key) in NAMED_BY.items() if form.source in ("", source)]
+    if len(named) != 1 or not named.keys() <= set(fields):
+        raise JobRefusedError(
+            "source",
+            _("Name the data of the source by exactly one of %(list)s.")
+            % {"list": ", ".join(fields) or "file, upload"},
+        )
+    ((field, value),) = named.items()
+    source, key = NAMED_BY[field]
+    try:
+        return origin_of(database, source, key.format(value))
+    except JobRefusedError as refused:
+        raise JobRefusedError(field, refused.message) from refused
 
 
 @router.post("", url_name="batch_jobs", response={201: JobOut, frozenset({400, 401, 403, 409, 413, 422}): Problem})
@@ -325,7 +375,8 @@ def batch_job_create(
     file: File[UploadedFile | None] = None,
     idempotency_key: Annotated[str, Header(alias="Idempotency-Key", pattern=r"^[ -~]*$", max_length=255)] = "",
 ) -> Answer:
-    """Takes a file in as a batch job: sent along, or uploaded before in as many pieces as it took.
+    """Takes a file in as a batch job: sent along, or uploaded before in as many pieces as it took; or what is here
+    already: a file that is kept, the people of a list or a segment, the file of an export's run.
 
     The same `Idempotency-Key` with the same request answers with the same job.
     """
@@ -348,6 +399,7 @@ def batch_job_create(
         content=file,
         file_name=(file and file.name) or "",
         upload=upload,
+        origin=_origin(form, database or database_default(account=account)),
         record_type=form.type,
         name=form.name,
         event_name=form.event_name,

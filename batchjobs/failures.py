@@ -28,7 +28,7 @@ FILE_AT_FAULT = frozenset(
     {
         *("FILE_EMPTY", "NO_ROWS", "BINARY_FILE", "NAME_UNKNOWN", "JSON_BROKEN", "FILE_GONE", "COLUMNS_TOO_MANY"),
         *("GZIP_MISNAMED", "ZIP_MISNAMED", "ZIP_NOT_ONE_FILE", "ZIP_ENCRYPTED", "ARCHIVE_DAMAGED", "ARCHIVE_TOO_LARGE"),
-        "TAR_IN_GZIP",
+        *("TAR_IN_GZIP", "AUDIENCE_GONE", "AUDIENCE_EMPTY", "AUDIENCE_UNREADABLE"),
     }
 )
 
@@ -207,6 +207,21 @@ FAILURES: dict[str, Failure] = {
         _("This file has been run before"),
         _("It holds exactly the same bytes as an earlier job. Nothing was changed."),
         _("Run before"),
+    ),
+    "AUDIENCE_GONE": Failure(
+        _("“{name}” is no longer there"),
+        _("The list or segment was removed or renamed before the job could read it. Nothing was changed."),
+        _("Audience is gone"),
+    ),
+    "AUDIENCE_EMPTY": Failure(
+        _("Nobody is in “{name}”"),
+        _("There were no people when the job began, so nothing was changed. Choose another list or segment."),
+        _("Nobody there"),
+    ),
+    "AUDIENCE_UNREADABLE": Failure(
+        _("The people of “{name}” could not be read"),
+        _("{reason} Nothing was changed."),
+        _("Audience not read"),
     ),
     "FILE_GONE": Failure(
         _("The uploaded file is no longer there"),

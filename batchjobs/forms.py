@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -9,17 +10,20 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.forms import zone_names
 from accounts.models import User
-from audience.models import DataTable
+from audience.models import Database, DataTable
 from batchjobs.ingestion.formats import ACCEPTED
-from batchjobs.looking import columns_chosen, type_looked_at
-from batchjobs.models import BatchJob, RecordType, SourceFile
-from console.formats import filesize
+from batchjobs.looking import Sample, columns_chosen, type_looked_at
+from batchjobs.models import BatchJob, RecordType, Source, SourceFile
+from batchjobs.origins import OFFERED, JobSource, Origin, job_source, origin_of
+from batchjobs.refusals import JobRefusedError
+from console.formats import day, filesize
 
 DELIMITERS = [
     ("", gettext_lazy("Find out from the file")),
@@ -36,7 +40,12 @@ ENCODINGS = [
     ("latin-1", "ISO-8859-1"),
     ("utf-16", "UTF-16"),
 ]
-NOT_ASKED = ("format", "header", "run_anyway")  # of a job that is run again, as programs may have said them
+NOT_ASKED = (
+    "format",
+    "header",
+    "formula_safe",
+    "run_anyway",
+)  # of a job that is run again, as programs may have said them
 DAY_FIRST = [
     ("", gettext_lazy("Reject dates that can be read both ways")),
     ("true", gettext_lazy("Day first: 3 April")),
@@ -53,12 +62,25 @@ LIMITS = [
 ]
 
 
+WHERE = {
+    Source.NEW_FILE: gettext_lazy("From your computer"),
+    Source.EXISTING_FILE: gettext_lazy("Read by a job before"),
+    Source.AUDIENCE: gettext_lazy("A list or segment"),
+    Source.REPORT: gettext_lazy("From a finished export"),
+}
+
+
 class BatchJobForm(forms.Form):
-    """One job from one file. `options` after validation holds only what was chosen.
+    """One job from one file: a new one, or what is chosen of another source.
+
+    `options` after validation holds only what was chosen.
 
     The columns of the file, as far as the page showed them, come as pairs of `column_name` and `column_to`.
     """
 
+    source = forms.ChoiceField(label=gettext_lazy("Where is the data?"), choices=Source.choices, required=False)
+    choice = forms.CharField(required=False, max_length=140)  # an origin's key
+    find = forms.CharField(required=False, max_length=200)  # among what there is to choose
     file = forms.FileField(
         required=False,  # it, or `upload`: clean()
         label=gettext_lazy("File"),
@@ -78,6 +100,7 @@ class BatchJobForm(forms.Form):
         help_text=gettext_lazy("So that colleagues know what it was. Each name can be used once."),
         error_messages={"required": gettext_lazy("Give the job a name.")},
     )
+    suggested = forms.CharField(required=False, widget=forms.HiddenInput)  # the name that nobody wrote by hand
     record_type = forms.ChoiceField(label=gettext_lazy("What is in the file?"), choices=RecordType.choices)
     event_name = forms.CharField(
         label=gettext_lazy("Event name"),
@@ -121,26 +144,30 @@ class BatchJobForm(forms.Form):
         files: Any = None,
         *,
         user: User,
+        database: Database | None,
         uploads: QuerySet[SourceFile],
         uploads_open: QuerySet[SourceFile],
         tables: QuerySet[DataTable],
-        upload: str = "",
+        asked: Mapping[str, str] | None = None,
         again: BatchJob | None = None,
     ) -> None:
-        """`uploads` are the person's, `uploads_open` those that the page offers, `upload` the id of the one chosen.
+        """`uploads` are the person's, `uploads_open` those that the page offers. `asked` is what the page's address
+        says: the id of an `upload`, or `source`, `find` and `choice`.
 
         With `again` the file is that job's, and so is what is filled in at first.
         """
-        initial = {"time_zone": user.time_zone, "upload": upload, **(_initial_of(again) if again else {})}
+        chosen = {name: (asked or {}).get(name, "") for name in ("upload", "source", "find", "choice")}
+        initial = {"time_zone": user.time_zone, **chosen, **(_initial_of(again) if again else {})}
         super().__init__(data, files, initial=initial, auto_id="job-%s")
         self.again = again
+        self.database = database
         self.fields["upload"].queryset = uploads  # type: ignore[attr-defined]
         self._open = list(uploads_open)
         self._tables = {table.slug: table for table in tables}
         names = [(slug, table.name) for slug, table in self._tables.items()]
         self.fields["table"].choices = [("", _("Choose a table") if names else _("There is none yet")), *names]  # type: ignore[attr-defined]
-        if self.chosen and not self.is_bound:
-            self.initial["name"] = _without_ending(self.chosen.name)
+        if not (again or self.is_bound):
+            self.initial["name"] = self.initial["suggested"] = self.suggestion
         zones = [(zone, zone.replace("_", " ")) for zone in zone_names()]
         if user.time_zone not in dict(zones):
             zones.insert(0, (user.time_zone, user.time_zone))
@@ -167,7 +194,12 @@ class BatchJobForm(forms.Form):
             self.add_error("table", _("Choose the table that the rows go to."))
         if self.again:
             return
-        if self.errors.pop("upload", None):
+        if self.job_source:
+            if not self._said("choice"):
+                self.add_error("choice", _("Choose the data to bring in."))
+            elif isinstance(self._origin, JobRefusedError):
+                self.add_error("choice", self._origin.message)
+        elif self.errors.pop("upload", None):
             self.add_error("file", _("This upload is no longer there. Choose the file again."))
         elif not (self.cleaned_data.get("file") or self.cleaned_data.get("upload") or "file" in self.errors):
             self.add_error("file", _("Choose the file to bring in."))
@@ -183,6 +215,7 @@ class BatchJobForm(forms.Form):
         data = self.cleaned_data
         before = self.again.options if self.again else {}
         options: dict[str, Any] = {key: before[key] for key in NOT_ASKED if key in before}
+        options |= self.origin.options if self.origin else {}
         options |= {key: data[key] for key in ("delimiter", "encoding", "time_zone", "array") if data.get(key)}
         if data.get("day_first"):
             options["day_first"] = data["day_first"] == "true"
@@ -220,6 +253,80 @@ class BatchJobForm(forms.Form):
         word = str(self["record_type"].value() or "")
         return word if word in RecordType.values else str(RecordType.EVENT)
 
+    def _said(self, name: str) -> str:
+        """What a field says that nobody has checked yet."""
+        return str(self[name].value() or "").replace("\x00", "")
+
+    @property
+    def chosen_source(self) -> str:
+        """The source as it stands in the form."""
+        word = self._said("source")
+        return word if word in Source.values and not self.again else str(Source.NEW_FILE)
+
+    @property
+    def job_source(self) -> JobSource | None:
+        """Where to choose from; None for a new file."""
+        return job_source(self.chosen_source)
+
+    @property
+    def sources(self) -> list[tuple[Source, Any, bool]]:
+        """Each source, what it is, and whether it is chosen."""
+        return [(source, WHERE[source], source == self.chosen_source) for source in Source]
+
+    @cached_property
+    def _origin(self) -> Origin | JobRefusedError | None:
+        if not (self.job_source and self._said("choice")):
+            return None
+        try:
+            return origin_of(self.database, self.chosen_source, self._said("choice"))
+        except JobRefusedError as refused:
+            return refused
+
+    @property
+    def origin(self) -> Origin | None:
+        """What is chosen of another source."""
+        return self._origin if isinstance(self._origin, Origin) else None
+
+    @cached_property
+    def _found(self) -> list[Origin]:
+        source = self.job_source
+        return source.choices(self.database, self._said("find")) if source and self.database else []
+
+    @property
+    def origins(self) -> list[Origin]:
+        """What there is to choose, and first of all what is chosen."""
+        chosen = self.origin
+        if chosen is None or any(one.key == chosen.key for one in self._found):
+            return self._found
+        return [chosen, *self._found]
+
+    @property
+    def finds_nothing(self) -> bool:
+        return not self._found
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be others than those that are shown."""
+        return len(self._found) >= OFFERED
+
+    @property
+    def suggestion(self) -> str:
+        """A name for a job with this data; "" as long as there is none."""
+        if self.origin:
+            return f"{_without_ending(self.origin.name)[:170]}, {day(timezone.now())}"
+        file = None if self.again else self.looked_at
+        return _without_ending(file.name) if file else ""
+
+    def suggest(self) -> bool:
+        """Names a job that nobody named by the data that is chosen now. Whether that is another name than before."""
+        before = self._said("name")
+        if (before and before != self._said("suggested")) or before == self.suggestion:
+            return False
+        data: Any = self.data.copy()  # type: ignore[attr-defined]  # of a request: a QueryDict
+        data["name"] = data["suggested"] = self.suggestion
+        self.data = data
+        return True
+
     @cached_property
     def chosen(self) -> SourceFile | None:
         """The upload that stands for the file."""
@@ -227,8 +334,17 @@ class BatchJobForm(forms.Form):
         return next((one for one in self._open if str(one.upload_id) == chosen and one.is_complete), None)
 
     @property
-    def looked_at(self) -> SourceFile | None:
-        """The upload whose beginning the page asks about; it may still be arriving."""
+    def looked_at(self) -> SourceFile | Sample | None:
+        """What the page asks about: of an upload the beginning may be all that is here."""
+        if self.again:
+            return self.again.file
+        if source := self.job_source:
+            if self.origin is None or self.database is None:
+                return None
+            if self.origin.file:
+                return self.origin.file
+            content = source.sample(self.database, self.origin.key)
+            return Sample(self.database.account, self.origin.file_name, content)
         wanted = str(self.data.get("looking") or "") if self.is_bound else str(self["upload"].value() or "")
         return next((one for one in self._open if str(one.upload_id) == wanted), None)
 

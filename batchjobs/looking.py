@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from accounts.models import Account
 from audience.models import Database
 from batchjobs.failures import Failure, FileFailureError, failure_of
 from batchjobs.files import FileGoneError, open_beginning
@@ -93,10 +95,20 @@ class Look:
         return date_readings(self.unclear_date)
 
 
-def file_look(file: SourceFile, *, record_type: str, options: Mapping[str, Any], event_name: str = "") -> Look:
-    """Looks at the beginning of a file of the library, which may still be arriving."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The beginning of a file that a job is still to write."""
+
+    account: Account
+    name: str
+    content: bytes
+    is_complete: ClassVar[bool] = True
+
+
+def file_look(file: SourceFile | Sample, *, record_type: str, options: Mapping[str, Any], event_name: str = "") -> Look:
+    """Looks at the beginning of a file of the library, which may still be arriving or to be written."""
     try:
-        with open_beginning(file) as stored:
+        with io.BytesIO(file.content) if isinstance(file, Sample) else open_beginning(file) as stored:
             return _look(file, stored, record_type, dict(options), event_name)
     except FileGoneError:
         return Look(failure=failure_of("FILE_GONE", {}))
@@ -120,7 +132,9 @@ def columns_chosen(names: list[str], targets: list[str], *, entry: RecordType) -
     return {name: target for name, target in zip(names, targets, strict=False) if target != automatic.get(name, name)}
 
 
-def _look(file: SourceFile, stored: IO[bytes], record_type: str, options: dict[str, Any], event_name: str) -> Look:
+def _look(
+    file: SourceFile | Sample, stored: IO[bytes], record_type: str, options: dict[str, Any], event_name: str
+) -> Look:
     first = Database.objects.for_account(file.account).order_by("pk").first()
     entry = type_looked_at(record_type, database=first.pk if first else 0, options=options)
     found, lists = _found(content_open(stored, file.name), options)  # type: ignore[arg-type]
@@ -192,7 +206,7 @@ class _Beginning:
 
 
 def _stop(
-    file: SourceFile, found: Found, entry: RecordType, options: Mapping[str, Any], event_name: str
+    file: SourceFile | Sample, found: Found, entry: RecordType, options: Mapping[str, Any], event_name: str
 ) -> FileFailureError | None:
     """What would stop the job before its first row: as it would find out itself."""
     in_file_name = re.match(EVENT_IN_NAME, file.name)

@@ -30,7 +30,12 @@ class RecordType(models.TextChoices):
 
 
 class Source(models.TextChoices):
+    """Where the data of a job comes from. All but new files: batchjobs/origins.py."""
+
     NEW_FILE = "new_file", _("New file")
+    EXISTING_FILE = "existing_file", _("Existing file")
+    AUDIENCE = "audience", _("Audience")
+    REPORT = "report", _("Report")
 
 
 class Queue(models.TextChoices):
@@ -145,6 +150,10 @@ class BatchJob(models.Model):
     kind = models.CharField(max_length=30, default=IMPORT, editable=False)  # a key of config.registry.JOB_KINDS
     record_type = models.CharField(_("type"), max_length=20, choices=RecordType.choices, default=RecordType.EVENT)
     source = models.CharField(_("source"), max_length=20, choices=Source.choices, default=Source.NEW_FILE)
+    # Of what is no new file: which one, in the words of its source, and what it was called then.
+    source_key = models.CharField(max_length=140, blank=True, default="", db_default="", editable=False)
+    source_name = models.CharField(max_length=255, blank=True, default="", db_default="", editable=False)
+    # None until the job has written it: of an audience.
     file = models.ForeignKey(SourceFile, models.PROTECT, null=True, related_name="jobs")
     database = models.ForeignKey(Database, models.PROTECT, null=True, related_name="+", db_index=False)
     event_name = models.CharField(_("event name"), max_length=120, blank=True)

@@ -102,6 +102,7 @@ OPTIONS: dict[str, Option] = {
         "Linked data or repository: the table (its slug) that the rows go to",
     ),
     "blank_erases": _yes_or_no("Profiles and lists: whether a blank value takes away what was known"),
+    "formula_safe": _yes_or_no("Whether a ' was put before cells that a spreadsheet would run: it is taken away again"),
     "max_invalid_percent": Option(
         lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 100,
         lambda: _("It is a number from 0 to 99."),

@@ -17,6 +17,7 @@ from accounts.actors import Actor
 from batchjobs import services
 from batchjobs.failures import FAILURES, FILE_AT_FAULT, Failure, failure_of
 from batchjobs.models import BatchJob, Chunk, JobRequest, RecordType
+from batchjobs.origins import job_source
 from batchjobs.rejections import (
     SAMPLE_COLUMNS,
     SAMPLE_ROWS,
@@ -328,12 +329,26 @@ class JobView:
     def outcome_label(self) -> str:
         return outcome_label(self.job)
 
-    @property
+    @cached_property
     def kept_until(self) -> dt.datetime | None:
         file = self.job.file
         if file is None or file.removed_at:
             return None
-        return file.created_at + dt.timedelta(days=settings.FILES_KEPT_DAYS)
+        newest = file.jobs.order_by("-pk").values_list("created_at", flat=True).first()
+        return max(file.created_at, newest or file.created_at) + dt.timedelta(days=settings.FILES_KEPT_DAYS)
+
+    @cached_property
+    def source(self) -> str:
+        """Where the data is from: “report of Daily feed, run 12”."""
+        source = job_source(self.job.source)
+        if source is None:
+            return _("existing file") if self.job.rerun_of else str(self.job.get_source_display()).lower()
+        return source.words(self.job)
+
+    @cached_property
+    def source_url(self) -> str:
+        source = job_source(self.job.source)
+        return source.url(self.job) if source else ""
 
     @property
     def file_there(self) -> bool:

@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import Account
-from audience.models import ProfileBeforeImage
+from audience.models import ProfileBeforeImage, Tombstone
 from batchjobs.files import StorageFailedError, list_stored, remove_bytes, remove_stored
 from batchjobs.ingestion.rejects import account_folder, job_folder
 from batchjobs.models import BatchJob, Chunk, IdempotencyKey, JobCrash, SourceFile
@@ -101,12 +101,18 @@ def policies() -> list[Policy]:
 # What is due.
 
 
+def needed(now: dt.datetime) -> Exists:
+    """Of a file: whether a job reads it, or was started with it so lately that what it says is still kept."""
+    jobs = BatchJob.objects.filter(file=OuterRef("pk"))
+    return Exists(jobs.filter(Q(status__in=ACTIVE) | Q(created_at__gt=now - kept("FILES_KEPT_DAYS"))))
+
+
 def files_due(account: Account, now: dt.datetime) -> QuerySet[SourceFile]:
     """Files whose time is over and that no job still needs; also those whose bytes went earlier by another way."""
     jobs = BatchJob.objects.filter(file=OuterRef("pk"))
     due: QuerySet[SourceFile] = SourceFile.objects.for_account(account).filter(
         Q(removed_at__isnull=True) | Exists(jobs.filter(status__in=ENDED)),
-        ~Exists(jobs.filter(status__in=ACTIVE)),
+        ~needed(now),
         created_at__lte=now - kept("FILES_KEPT_DAYS"),
     )
     return due
@@ -120,6 +126,12 @@ def before_images_due(account: Account, now: dt.datetime) -> QuerySet[ProfileBef
 def idempotency_keys_due(account: Account, now: dt.datetime) -> QuerySet[IdempotencyKey]:
     since = now - kept("IDEMPOTENCY_KEPT_DAYS")
     due: QuerySet[IdempotencyKey] = IdempotencyKey.objects.for_account(account).filter(created_at__lte=since)
+    return due
+
+
+def tombstones_due(account: Account, now: dt.datetime) -> QuerySet[Tombstone]:
+    old = now - kept("TOMBSTONES_KEPT_DAYS")
+    due: QuerySet[Tombstone] = Tombstone.objects.for_account(account).filter(deleted_at__lte=old)
     return due
 
 
@@ -241,7 +253,7 @@ TABLE: tuple[Line, ...] = (
         name="files",
         models=("batchjobs.SourceFile", "batchjobs.FilePart", "batchjobs.Chunk", "batchjobs.BatchJob"),
         what="Uploaded files, and what was rejected of them",
-        since="the upload, once all jobs of the file have ended",
+        since="the upload, or the start of the last job that read the file; once all its jobs have ended",
         kept="FILES_KEPT_DAYS",
         removed="the bytes of the file, rejected rows, samples, example values, first lines of files that failed",
         stays="the job as Expired: name, who, when, how it ended, counts, reasons by code and column, header, "
@@ -274,6 +286,18 @@ TABLE: tuple[Line, ...] = (
         removed="the row",
         stays="the profile as it is",
         due=before_images_due,
+        remove=rows_delete,
+        step=5000,
+    ),
+    Policy(
+        name="tombstones",
+        models=("audience.Tombstone",),
+        what="That a row was deleted: its number, and the hash of what it was known by",
+        since="the deletion",
+        kept="TOMBSTONES_KEPT_DAYS",
+        removed="the row",
+        stays="nothing: an incremental export that tells deletions and did not run for so long sends everything",
+        due=tombstones_due,
         remove=rows_delete,
         step=5000,
     ),

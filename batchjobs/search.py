@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import Exists, F, OuterRef, QuerySet, Value
 from django.db.models.expressions import Combinable
@@ -21,6 +21,7 @@ from accounts.models import ApiKey, User
 from batchjobs.models import MAKER, BatchJob, RecordType, words_of
 
 Jobs = QuerySet[BatchJob]
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 INDEXED_LETTERS = 3  # of which a trigram is made
 
 
@@ -40,21 +41,21 @@ class SearchBy:
 
 
 def by_name(jobs: Jobs, part: str) -> Jobs:
-    return _holding(jobs, Lower("name"), part)
+    return holding(jobs, Lower("name"), part)
 
 
 def by_file_name(jobs: Jobs, part: str) -> Jobs:
     # The index of file names begins with the account.
-    return _holding(jobs.filter(file__account=F("account")), Lower("file__name"), part)
+    return holding(jobs.filter(file__account=F("account")), Lower("file__name"), part)
 
 
 def by_tag(jobs: Jobs, part: str) -> Jobs:
-    return _holding(jobs, words_of("tags"), part)
+    return holding(jobs, words_of("tags"), part)
 
 
 def by_event_name(jobs: Jobs, part: str) -> Jobs:
     """As found in the file, or as given for the whole file."""
-    return _holding(jobs, words_of("event_names", "event_name"), part)
+    return holding(jobs, words_of("event_names", "event_name"), part)
 
 
 def by_type(jobs: Jobs, value: str) -> Jobs:
@@ -96,13 +97,14 @@ def types(_jobs: Jobs) -> list[Choice]:
     return [Choice(value, str(label)) for value, label in RecordType.choices]
 
 
-def _holding(jobs: Jobs, text: Combinable, part: str) -> Jobs:
-    jobs = jobs.alias(searched=text)
+def holding(rows: Rows, text: Combinable, part: str) -> Rows:
+    """Those whose text, in lower case, holds the part, whatever its case. A blank part is in all."""
+    rows = rows.alias(searched=text)
     if len(part) < INDEXED_LETTERS:
         # The trigram indexes hold nothing for it, and PostgreSQL must not try and read a whole one.
-        return jobs.filter(GreaterThan(StrIndex(F("searched"), Lower(Value(part))), 0))
+        return rows.filter(GreaterThan(StrIndex(F("searched"), Lower(Value(part))), 0))
     # lower() on both sides is what the trigram indexes serve; % and _ are escaped by Django.
-    return jobs.filter(searched__contains=Lower(Value(part)))
+    return rows.filter(searched__contains=Lower(Value(part)))
 
 
 NAME = "name"

@@ -28,6 +28,7 @@ from batchjobs.files import remove_bytes, store_file
 from batchjobs.ingestion.formats import ACCEPTED
 from batchjobs.models import BatchJob, IdempotencyKey, JobRequest, Queue, RecordType, Source, SourceFile
 from batchjobs.options import checked_options
+from batchjobs.origins import Origin
 from batchjobs.refusals import IdempotencyConflictError, JobRefusedError
 from batchjobs.states import ACTION_STATES, ACTIVE, Action, TransitionRefusedError
 
@@ -46,6 +47,7 @@ def batchjob_create(
     file_name: str = "",
     upload: SourceFile | None = None,
     again: BatchJob | None = None,
+    origin: Origin | None = None,
     record_type: str = RecordType.EVENT,
     name: str = "",
     event_name: str = "",
@@ -58,20 +60,20 @@ def batchjob_create(
 ) -> BatchJob:
     """Stores the file, records the job as pending and rings its queue.
 
-    The file is `content` under `file_name`, an `upload` that has arrived (batchjobs/resumable.py), or that of a job
-    which ended without taking it in (`again`). An empty `name` becomes file name + time. Raises JobRefusedError for
-    input at fault and IdempotencyConflictError; the same key with the same request returns the first job.
+    The file is `content` under `file_name`, an `upload` that has arrived (batchjobs/resumable.py), that of a job which
+    ended without taking it in (`again`), or what was chosen of a source (`origin`; batchjobs/origins.py). An empty
+    `name` becomes file name + time. Raises JobRefusedError for input at fault and IdempotencyConflictError; the same
+    key with the same request returns the first job.
     """
-    source = _source_checked(content, upload, again)
-    size = source.size or 0
-    file_name = file_name_checked(source.name if isinstance(source, SourceFile) else file_name)
+    source = _source_checked(content, upload, again, origin)
+    file_name = file_name_checked(_name_of(source) or file_name)
     if record_type not in RecordType.values:
         raise JobRefusedError("type", _("There is no type “%(type)s”.") % {"type": record_type})
     if len(event_name.strip()) > EVENT_NAME_MAX:
         raise JobRefusedError("event_name", _("The event name can have 120 characters at most."))
     if "\x00" in name + event_name + "".join(tags):
         raise JobRefusedError("name", _("Names and tags cannot contain control characters."))
-    options = checked_options(options or {})
+    options = checked_options({**(origin.options if origin else {}), **(options or {})})
     fingerprint = ""
     if idempotency_key:
         fingerprint = _fingerprint(source, record_type, name, event_name, options, dry_run)
@@ -85,12 +87,12 @@ def batchjob_create(
         stored = store_file(account=by.account, name=file_name, content=source, by=by.user)
     try:
         with transaction.atomic():
-            file = stored or (_file_locked(again) if again else _upload_locked(upload, by))
+            file = stored or _file_locked(by, upload, again, origin)
             job = BatchJob.objects.create(
                 account=by.account,
                 name=(name.strip() or _generated_name(file_name))[:200],
                 record_type=record_type,
-                source=Source.NEW_FILE,
+                **_source_of(again or origin),
                 file=file,
                 database=database,
                 event_name=event_name.strip(),
@@ -100,7 +102,7 @@ def batchjob_create(
                 rerun_of=again or rerun_of,
                 created_by=by.user,
                 created_by_key=by.api_key,
-                queue=Queue.SHORT if size <= SHORT_QUEUE_BYTES else Queue.LONG,
+                queue=Queue.LONG if source.size is None or source.size > SHORT_QUEUE_BYTES else Queue.SHORT,
             )
             if idempotency_key:
                 IdempotencyKey.objects.create(account=by.account, key=idempotency_key, fingerprint=fingerprint, job=job)
@@ -119,7 +121,7 @@ def batchjob_create(
     except BaseException:
         _take_back(stored)
         raise
-    log.info("job_created", job=job.pk, file=file_name, size=size)
+    log.info("job_created", job=job.pk, source=job.source, file=file_name, size=source.size)
     job.refresh_from_db()
     return job
 
@@ -141,17 +143,53 @@ def _table_is_there(database: Database, slug: str) -> bool:
 
 
 def _source_checked(
-    content: File[bytes] | None, upload: SourceFile | None, again: BatchJob | None
-) -> File[bytes] | SourceFile:
-    sources = [source for source in (content, upload, again) if source is not None]
-    source = again.file if again else upload or content
+    content: File[bytes] | None, upload: SourceFile | None, again: BatchJob | None, origin: Origin | None
+) -> File[bytes] | SourceFile | Origin:
+    sources = [source for source in (content, upload, again, origin) if source is not None]
+    source = again.file if again else origin or upload or content
     if source is None or len(sources) != 1:
-        raise JobRefusedError("file", _("Send the file, or name an upload: one of the two."))
-    if (source.size or 0) > settings.UPLOAD_MAX_BYTES:
+        raise JobRefusedError("file", _("Send the file, or name an upload or another source: one of them."))
+    if not isinstance(source, Origin) and (source.size or 0) > settings.UPLOAD_MAX_BYTES:
         raise JobRefusedError(
             "file", _("The file is too large: %(size)s at most.") % {"size": filesizeformat(settings.UPLOAD_MAX_BYTES)}
         )
     return source
+
+
+def _name_of(source: File[bytes] | SourceFile | Origin) -> str:
+    """The name of the file; "" of bytes that have one given beside them."""
+    if isinstance(source, Origin):
+        return source.file_name
+    return source.name if isinstance(source, SourceFile) else ""
+
+
+def _source_of(origin: BatchJob | Origin | None) -> dict[str, str]:
+    """The columns that say where a job's data is from: as in another job, or as chosen."""
+    if origin is None:
+        return {"source": Source.NEW_FILE}
+    if isinstance(origin, BatchJob):
+        return {name: getattr(origin, name) for name in ("source", "source_key", "source_name")}
+    return {"source": origin.source, "source_key": origin.key, "source_name": origin.name}
+
+
+def _file_locked(
+    by: Actor, upload: SourceFile | None, again: BatchJob | None, origin: Origin | None
+) -> SourceFile | None:
+    """The file that is here already, locked against its removal; None if the job is to write it.
+
+    Raises JobRefusedError.
+    """
+    if again:
+        return _file_of_job_locked(again)
+    if origin is None:
+        return _upload_locked(upload, by)
+    if origin.file is None:
+        return None
+    files = SourceFile.objects.for_account(by.account).select_for_update()
+    file: SourceFile | None = files.filter(pk=origin.file.pk, removed_at__isnull=True).first()
+    if file is None:
+        raise JobRefusedError("choice", _("“%(name)s” is not kept any more.") % {"name": origin.file_name})
+    return file
 
 
 def _upload_locked(upload: SourceFile | None, by: Actor) -> SourceFile:
@@ -171,7 +209,7 @@ def _upload_locked(upload: SourceFile | None, by: Actor) -> SourceFile:
     return file
 
 
-def _file_locked(job: BatchJob) -> SourceFile:
+def _file_of_job_locked(job: BatchJob) -> SourceFile:
     """The file of a job that ended without taking it in, locked against its removal. Raises JobRefusedError."""
     job.refresh_from_db()
     file: SourceFile | None = SourceFile.objects.select_for_update().filter(jobs=job, removed_at__isnull=True).first()
@@ -242,7 +280,7 @@ def _again(job: BatchJob, *, by: Actor, action: str, options: dict[str, Any]) ->
                 account=job.account,
                 name=name,
                 record_type=job.record_type,
-                source=job.source,
+                **_source_of(job),
                 file=job.file,
                 database=job.database,
                 event_name=job.event_name,
@@ -298,7 +336,9 @@ def _generated_name(file_name: str) -> str:
     return f"{file_name[:150]} {now:%Y-%m-%d %H:%M:%S}.{now.microsecond // 1000:03d} {uuid4().hex[:4]}"
 
 
-def _fingerprint(content: File[bytes] | SourceFile, *request: Any) -> str:
+def _fingerprint(content: File[bytes] | SourceFile | Origin, *request: Any) -> str:
+    if isinstance(content, Origin):
+        return hashlib.sha256(repr((content.source, content.key, *request)).encode()).hexdigest()
     if isinstance(content, SourceFile):
         return hashlib.sha256(repr((content.upload_id, *request)).encode()).hexdigest()
     digest = hashlib.sha256(repr(request).encode())

@@ -66,7 +66,7 @@ def batchjob_list(request: Request) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def batchjob_new(request: Request) -> HttpResponse:
-    return _job_form(request, upload=request.GET.get("upload", ""))
+    return _job_form(request)
 
 
 @require_http_methods(["GET", "POST"])
@@ -78,22 +78,25 @@ def batchjob_again(request: Request, job_id: int) -> HttpResponse:
     return _job_form(request, again=job)
 
 
-def _job_form(request: Request, *, upload: str = "", again: BatchJob | None = None) -> HttpResponse:
+def _job_form(request: Request, *, again: BatchJob | None = None) -> HttpResponse:
     about: dict[str, Any] = {**_who_asks(request), "again": again}
     if request.method == "GET":
-        return _new_page(request, BatchJobForm(**about, upload=upload))
+        return _new_page(request, BatchJobForm(**about, asked=request.GET))
     form = BatchJobForm(request.POST, request.FILES, **about)
     if not form.is_valid():
         return _new_page(request, form, status=422)
     data = form.cleaned_data
-    sent = None if again or data["upload"] else data["file"]
+    origin = form.origin
+    uploaded = None if again or origin else data["upload"]
+    sent = None if again or origin or uploaded else data["file"]
     try:
         job = services.batchjob_create(
             by=request.actor,
             content=sent,
             file_name=sent.name if sent else "",
-            upload=None if again else data["upload"],
+            upload=uploaded,
             again=again,
+            origin=origin,
             name=data["name"],
             record_type=data["record_type"],
             event_name=data["event_name"],
@@ -110,13 +113,19 @@ def _job_form(request: Request, *, upload: str = "", again: BatchJob | None = No
 
 @require_POST  # changes nothing, but names of columns are too long for a URL
 def batchjob_look(request: Request) -> HttpResponse:
-    """The part of the form that depends on the file and on what is chosen: as it stands in the form."""
+    """The parts of the form that depend on where the data is and on what is chosen: as it stands in the form."""
     number = request.GET.get("again", "")
     again = _job(request, int(number)) if number.isascii() and number.isdecimal() and len(number) < 19 else None
     form = BatchJobForm(request.POST, **_who_asks(request), again=again)
     form.is_valid()  # what is missing so far does not matter
     form.errors.clear()
-    return render(request, "batchjobs/_about.html", _about(form))
+    if wants_fragment(request, "job-choices"):
+        return render(request, "batchjobs/new.html#choices", {"form": form})
+    elsewhere = wants_fragment(request, "job-origin")
+    # A new file names its job as soon as it is chosen (static/upload.js).
+    renamed = bool(elsewhere or form.origin) and form.suggest()
+    part = "from_elsewhere" if elsewhere else "questions"
+    return render(request, f"batchjobs/new.html#{part}", {**_about(form), "renamed": renamed, "oob": True})
 
 
 def _who_asks(request: Request) -> dict[str, Any]:
@@ -124,6 +133,7 @@ def _who_asks(request: Request) -> dict[str, Any]:
     first = Database.objects.for_account(by.account).order_by("pk").first()
     return {
         "user": by.user,
+        "database": first,
         "uploads": resumable.uploads(by=by),
         "uploads_open": resumable.uploads_open(by=by),
         "tables": DataTable.objects.for_account(by.account).filter(database=first).order_by("name", "pk"),
@@ -132,7 +142,7 @@ def _who_asks(request: Request) -> dict[str, Any]:
 
 def _about(form: BatchJobForm) -> dict[str, Any]:
     """What the form says of the file, as far as that is here."""
-    file = form.again.file if form.again else form.looked_at
+    file = form.looked_at
     word = form.chosen_type
     look = None
     if file:

@@ -236,6 +236,7 @@
     if (target.name === "record_type") relook();
     else if (target.closest("#job-questions") && form.querySelector("[data-looked]")) relookSoon();
   });
+  on("submit", "#job-find", (event) => event.preventDefault());       // what is typed has been asked already
   on("pointerdown", "#job-questions select", () => { if (asking) hold(); });
   on("focusout", "#job-questions select", () => { if (asking) relookSoon(); });
   document.addEventListener("htmx:afterSettle", ({ target }) => {
@@ -296,11 +297,11 @@
   }
   // The job's name follows the file's, as long as nobody wrote another.
   function suggest(form, fileName) {
-    const { name } = form.elements;
+    const { name, suggested } = form.elements;
     const endings = form.querySelector("[data-dropzone] input[type=file]").dataset.endings.split(",").sort((a, b) => b.length - a.length);
     const ending = endings.find((one) => fileName.toLowerCase().endsWith(one)) || "";
-    if (name.value && name.dataset.fromFile !== name.value) return;
-    name.value = name.dataset.fromFile = fileName.slice(0, fileName.length - ending.length).slice(0, 200);
+    if (name.value && suggested.value !== name.value) return;
+    name.value = suggested.value = fileName.slice(0, fileName.length - ending.length).slice(0, 200);
   }
 
   on("change", "[data-dropzone] input[type=file]", (event, input) => {
@@ -377,7 +378,7 @@
   document.addEventListener("submit", (event) => {
     const panel = event.target.matches("form[data-upload-form]") && event.target.querySelector("[data-uploads]");
     const upload = panel && uploads.get(panel);
-    if (!upload || upload.state === "done") return;
+    if (!upload || upload.state === "done" || panel.closest("[hidden]")) return;  // the data is from elsewhere
     event.preventDefault();
     event.stopImmediatePropagation();
     if (upload.state === "paused" || upload.state === "failed") { upload.show("sending"); upload.go(); }

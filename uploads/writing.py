@@ -95,6 +95,7 @@ REMOVE_GUESTS = (
     f"DELETE FROM audience_profile WHERE id = {_LEAVING}",
     f"DELETE FROM audience_interaction WHERE profile_id = {_LEAVING}",
     f"DELETE FROM audience_listmember WHERE profile_id = {_LEAVING}",
+    f"DELETE FROM audience_record WHERE profile_id = {_LEAVING}",
     f"DELETE FROM audience_reference WHERE profile_id = {_LEAVING} AND job <> %(job)s",
     f"UPDATE audience_reference SET profile_id = NULL WHERE profile_id = {_LEAVING}",
     # Later lines about them: as if they had never been there.

@@ -40,7 +40,8 @@ from batchjobs.ingestion.writing.interactions import InteractionWriter
 from batchjobs.ingestion.writing.ledger import RunPlan, Writer
 from batchjobs.ingestion.writing.loader import LoaderPool
 from batchjobs.kernel import Lease, LeaseLostError
-from batchjobs.models import IMPORT, BatchJob, Chunk
+from batchjobs.models import IMPORT, BatchJob, Chunk, Source
+from batchjobs.origins import job_source
 
 log = structlog.get_logger(__name__)
 
@@ -77,11 +78,13 @@ NOTED = """
 def import_run(job: BatchJob, lease: Lease) -> None:
     """Reads the job's file from its checkpoint to its end. What stops the file is raised as FileFailureError.
 
-    A "batch" is a file of a program: always NDJSON, never refused as a duplicate or for its rejected rows. Whoever sent
-    it asks for each record what became of it.
+    What is no file yet is written as one first. A "batch" is a file of a program: always NDJSON, never refused as a
+    duplicate or for its rejected rows. Whoever sent it asks for each record what became of it.
     """
-    assert job.file is not None  # noqa: S101  imports have one
+    if job.file is None and (source := job_source(job.source)):
+        job.file = source.write(job, lease)
     with _stored(job) as stored:
+        assert job.file is not None  # noqa: S101  _stored
         if "lines" not in job.reader_state:
             _refuse_duplicate(job, lease, stored)
         opened = content_open(stored, job.file.name, lease.check)
@@ -147,7 +150,9 @@ def _refuse_duplicate(job: BatchJob, lease: Lease, stored: BinaryIO) -> None:
         ).fetchone()
         if row is None or not row[0]:
             raise LeaseLostError
-    if row[1] is not None and job.kind == IMPORT and not job.dry_run and not job.options.get("run_anyway"):
+    # What a person chose from what was here before is meant.
+    refuses = job.kind == IMPORT and job.source == Source.NEW_FILE and not job.dry_run
+    if row[1] is not None and refuses and not job.options.get("run_anyway"):
         raise FileFailureError("DUPLICATE_FILE", duplicate_of=row[1])
 
 
@@ -237,6 +242,7 @@ def _checker(job: BatchJob, layout: Any, lease: Lease, *, has_header: bool) -> B
         event_in_file_name=in_file_name[1] if in_file_name else "",
         list_name=str(options.get("list") or ""),
         blank_erases=bool(options.get("blank_erases")),
+        formula_safe=bool(options.get("formula_safe")),
         erased=erased_hashes(database=job.database_id),
         job=job.pk,
     )

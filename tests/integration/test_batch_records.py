@@ -16,11 +16,13 @@ from django.db import connection
 from accounts.actors import Actor
 from audience.models import (
     ContactList,
+    DataTable,
     Erasure,
     Interaction,
     ListMember,
     Profile,
     ProfileBeforeImage,
+    Record,
     Reference,
     Suppression,
 )
@@ -212,6 +214,32 @@ def test_a_guest_is_removed_with_all_that_is_theirs(marketer):
     again = run(marketer, guest(1, "create", email="a@example.com", firstName="New"))
     assert told(again) == []
     assert attributes() == {"first_name": "New"}
+
+
+@pytest.mark.parametrize("mode", ["delete", "gdpr_delete"])
+def test_a_guest_is_removed_from_every_table_that_names_profiles(mode, marketer):
+    run(marketer, guest(1, email="a@example.com"), order(2, guestRef=ref(1)))
+    gone = Profile.objects.get()
+    lists = ContactList.objects.create(database=gone.database, name="VIP")
+    ListMember.objects.create(contact_list=lists, profile=gone)
+    table = DataTable.objects.create(database=gone.database, name="Seats", slug="seats", kind="linked")
+    of_nobody = Record.objects.create(table=table)
+    Record.objects.create(table=table, profile=gone)
+
+    def still_there() -> dict[str, bool]:
+        links = [relation.field for relation in Profile._meta.related_objects]
+        return {
+            f"{link.model.__name__}.{link.name}": link.model.objects.filter(**{link.name: gone.pk}).exists()
+            for link in links
+        }
+
+    assert all(still_there().values()), "this test has no row of a table that names profiles"
+    run(marketer, record(1, "guest", mode))
+    if mode == "gdpr_delete":
+        kernel.queue_work("long")
+    assert not Profile.objects.exists()
+    assert not any(still_there().values()), still_there()
+    assert Record.objects.get() == of_nobody
 
 
 def test_what_a_chunk_says_of_a_guest_it_removes(marketer):

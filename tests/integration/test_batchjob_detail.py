@@ -18,8 +18,9 @@ from tests.factories import make_actor
 from tests.operations import make_job
 
 FRAGMENT = {"HX-Request": "true", "HX-Target": "drawer"}
-# Session, person, memberships; the job; its place in the list (3); ledger, samples; request to cancel, allowed actions.
-DRAWER_QUERIES = 10
+# Session, person, memberships; the job; its place in the list (3); ledger, samples; request to cancel, allowed actions;
+# how long its file is kept.
+DRAWER_QUERIES = 11
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ class Context:
     event_in_file_name: str = ""  # of the `$EVENT-rest.csv` form, for files without a column of that kind
     list_name: str = ""  # likewise
     blank_erases: bool = False
+    formula_safe: bool = False  # a ' stands before what a spreadsheet would run: it is taken away
     erased: frozenset[str] = frozenset()  # SHA-256 of addresses and partner's numbers that are refused
     job: int = 0
 
@@ -135,7 +136,13 @@ class Checker(BlockChecker):
     def _match(self, header: Iterable[str]) -> Matched:
         if not self.context.has_header:  # the keys of several records: each may spell a column in its own way
             return match_keys(header, self._values(), self.context.columns)[0]
-        return match_columns(header, self._values(), limit=settings.COLUMNS_MAX, chosen=self.context.columns)
+        return match_columns(
+            header,
+            self._values(),
+            limit=settings.COLUMNS_MAX,
+            chosen=self.context.columns,
+            formula_safe=self.context.formula_safe,
+        )
 
     def _values(self) -> list[Column]:
         """The columns that hold single values. What is JSON stays in the record as it is."""

@@ -66,7 +66,12 @@ def canonical(name: str) -> str:
 
 
 def match_columns(
-    header: Iterable[str], columns: Iterable[Column], *, limit: int, chosen: Mapping[str, str] | None = None
+    header: Iterable[str],
+    columns: Iterable[Column],
+    *,
+    limit: int,
+    chosen: Mapping[str, str] | None = None,
+    formula_safe: bool = False,
 ) -> Matched:
     """Finds our columns among a file's: as `chosen` says (file's name -> ours, another name, or LEAVE_OUT), else by
     name, else by alias. Raises FileFailureError COLUMNS_TOO_MANY or COLUMN_TWICE.
@@ -79,7 +84,6 @@ def match_columns(
     choice = {canonical(name): target for name, target in (chosen or {}).items()}
     places: dict[str, int] = {}
     wanted: dict[str, int] = {}  # by choice: our column or a name to keep -> place
-    formula_safe = False
     left: list[tuple[str, str, int]] = []
     for index, raw in enumerate(header):
         name = raw.strip().replace("\x00", "") or f"column_{index + 1}"
