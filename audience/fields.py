@@ -11,6 +11,13 @@ class CurrentXid(models.Func):
     allowed_default = True
 
 
+class KeySha256(models.Func):
+    """SHA-256 of a key in hexadecimal, as audience.erasures.key_hash: Django's SHA256 needs pgcrypto."""
+
+    template = "encode(sha256(convert_to(%(expressions)s, 'UTF8')), 'hex')"
+    output_field = models.TextField()
+
+
 def change_xid() -> "models.BigIntegerField[int, int]":
     """The transaction that last wrote the row. A trigger sets it again on every update.
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
 from accounts.tenancy import TenantManager, TenantQuerySet
-from audience.fields import change_xid
+from audience.fields import KeySha256, change_xid
 from audience.tables import columns_check
 
 
@@ -52,12 +52,7 @@ class ProfileQuerySet(TenantQuerySet["Profile"]):
 def is_suppressed(channel: str) -> models.Q:
     """Of a profile in a query."""
     keys = {
-        # Not Django's SHA256, which needs pgcrypto.
-        "email_sha256": models.Func(
-            models.OuterRef("email"),
-            template="encode(sha256(convert_to(%(expressions)s, 'UTF8')), 'hex')",
-            output_field=models.TextField(),
-        ),
+        "email_sha256": KeySha256(models.OuterRef("email")),
         "email_md5": functions.MD5(models.OuterRef("email")),
         "partner_user_id": models.OuterRef("partner_user_id"),
     }
@@ -109,7 +104,8 @@ class Profile(models.Model):
                 name="profile_has_identity",
             ),
         ]
-        indexes = [BrinIndex(fields=["change_xid"], pages_per_range=32, autosummarize=True, name="profile_change")]
+        # Page by page: what changes is all over the table (docs/performance.md).
+        indexes = [BrinIndex(fields=["change_xid"], pages_per_range=1, name="profile_change")]
 
     def __str__(self) -> str:
         return self.email or self.partner_user_id or str(self.pk)
@@ -150,12 +146,7 @@ class Interaction(models.Model):
         ]
         indexes = [
             models.Index(fields=["profile", "occurred_at"], name="interaction_timeline"),
-            BrinIndex(
-                fields=["change_xid", "created_by_job"],
-                pages_per_range=32,
-                autosummarize=True,
-                name="interaction_change",
-            ),
+            BrinIndex(fields=["change_xid", "created_by_job"], pages_per_range=32, name="interaction_change"),
         ]
 
     def __str__(self) -> str:
@@ -347,7 +338,7 @@ class Record(models.Model):
                 fields=["table", "key"], condition=models.Q(key__isnull=False), name="record_key_once"
             ),
         ]
-        indexes = [BrinIndex(fields=["change_xid"], pages_per_range=32, autosummarize=True, name="record_change")]
+        indexes = [BrinIndex(fields=["change_xid"], pages_per_range=1, name="record_change")]
 
     def __str__(self) -> str:
         return f"{self.table_id} {self.key or self.pk}"
@@ -373,6 +364,42 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Tombstone(models.Model):
+    """That a row was deleted, for exports that tell what is gone. Triggers write it, whoever deletes.
+
+    `part` is what narrows the rows of a kind: the event name, the channel, the number of the list or table. Of what
+    the row was known by only a hash stays, so that nobody who was erased is named. A profile whose address changed
+    leaves one too, with the hash of the former.
+    """
+
+    class Kind(models.TextChoices):
+        PROFILE = "profile", _("Profile")
+        INTERACTION = "interaction", _("Interaction")
+        LIST_MEMBER = "list_member", _("List member")
+        SUPPRESSION = "suppression", _("Suppression")
+        RECORD = "record", _("Record")
+
+    # The database's own foreign key removes them with the database: Django's order would leave some behind.
+    database = models.ForeignKey(Database, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
+    part = models.TextField(_("part"), blank=True)
+    row_id = models.BigIntegerField(_("number of the row"))
+    key_sha256 = models.CharField(_("SHA-256 of the key"), max_length=64, null=True)  # noqa: DJ001  a row may have none
+    change_xid = change_xid()
+    deleted_at = models.DateTimeField(_("deleted at"), db_default=Now())
+
+    objects = TenantManager["Tombstone"]()
+    tenant_path = "database__account"
+
+    class Meta:
+        verbose_name = _("tombstone")
+        verbose_name_plural = _("tombstones")
+        indexes = [models.Index(fields=["database", "kind", "change_xid", "row_id"], name="tombstone_window")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.row_id}"
 
 
 class Erasure(models.Model):

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db import connection, models
+import structlog
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import DatabaseError, connection, models, transaction
+
+log = structlog.get_logger(__name__)
+
+SUMMARIZE_MILLISECONDS = 5_000
+LOCK_MILLISECONDS = 200  # less than after what a vacuum gives way (deadlock_timeout)
 
 M = TypeVar("M", bound=models.Model)
 
@@ -35,3 +42,19 @@ def window_since(lo: int) -> Window:
         cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         (hi,) = cursor.fetchone()
     return Window(lo, max(lo, hi))
+
+
+def summarize(model: type[models.Model]) -> None:
+    """Brings a model's index of changes up to date, so that reading a window need not read the new end of the table.
+
+    PostgreSQL leaves new pages to a vacuum. Best effort: while one is at it, or after some seconds, the rest is left.
+    """
+    names = [index.name for index in model._meta.indexes if isinstance(index, BrinIndex)]
+    try:
+        for name in names:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {SUMMARIZE_MILLISECONDS}")
+                cursor.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
+                cursor.execute("SELECT brin_summarize_new_values(%s::regclass)", [name])
+    except DatabaseError as error:
+        log.info("changes_not_summarized", model=model._meta.label, error=str(error))

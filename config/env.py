@@ -72,6 +72,7 @@ class Env(BaseSettings):
     FILES_KEPT_DAYS: int = Field(default=90, gt=0)
     ORPHANS_KEPT_HOURS: int = Field(default=24, ge=24)  # a worker that lost its job may still be writing
     BEFORE_IMAGES_KEPT_DAYS: int = Field(default=30, gt=0)
+    TOMBSTONES_KEPT_DAYS: int = Field(default=90, ge=7)
     IDEMPOTENCY_KEPT_DAYS: int = Field(default=7, ge=1, le=7)
     CRASHES_KEPT_DAYS: int = Field(default=30, gt=0)
     HOUSEKEEPING_KEPT_DAYS: int = Field(default=90, gt=0)

@@ -9,6 +9,13 @@ JOB_KINDS = {
     "export": "exports.run.export_run",
 }
 
+# Where a batch job's data comes from, other than from a new file: JobSource objects (batchjobs/origins.py).
+JOB_SOURCES = {
+    "existing_file": "batchjobs.library.EXISTING_FILES",
+    "audience": "exports.origins.audience.AUDIENCES",
+    "report": "exports.origins.report.REPORTS",
+}
+
 # Record types of apps above batchjobs, beside those of batchjobs/ingestion/records: RecordType objects. Nobody chooses
 # them in a form; jobs of their app have them.
 RECORD_TYPES = {

@@ -36,7 +36,7 @@ JSON_FIELDS = ("columns", "filter", "file", "schedule")
 # The keys of a definition that the form has, in its order.
 KEYS = (
     *("name", "database", "data_type", "table", "kind", "columns", "filter", "file", "destination", "schedule"),
-    *("start_with", "send_empty", "recipients", "report_when"),
+    *("start_with", "deletions", "send_empty", "recipients", "report_when"),
 )
 
 
@@ -184,7 +184,7 @@ class ExportAdmin(RunsFound, StaffMayLook, admin.ModelAdmin):
     autocomplete_fields = ("account",)
     readonly_fields = (
         *("account", "state", "next_run_at", "run_at", "scheduled_at", "stopped_because", "watermark", "server"),
-        *("resync", "created_by", "created_by_key", "created_at", "edited_at"),
+        *("resync_at", "created_by", "created_by_key", "created_at", "edited_at"),
     )
 
     # Which form.
@@ -220,9 +220,13 @@ class ExportAdmin(RunsFound, StaffMayLook, admin.ModelAdmin):
         return obj is None or support.can_edit(obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Export | None = None) -> bool:
-        return False
+        """One by one, and only drafts of ours."""
+        return obj is not None and support.can_edit(obj)
 
     # What is done.
+
+    def delete_model(self, request: Any, obj: Export) -> None:
+        support.custom_delete(export=obj, by=support_actor(request, obj.account))
 
     def save_model(self, request: Any, obj: Export, form: Any, change: bool) -> None:
         by = support_actor(request, obj.account)
@@ -235,12 +239,21 @@ class ExportAdmin(RunsFound, StaffMayLook, admin.ModelAdmin):
         made = support.custom_create(by=by, name=data["name"], type_=data["type"], data_type=data["data_type"])
         obj.pk, obj._state.adding = made.pk, False
 
+    # Somebody may be quicker: then nothing was done.
+
     def changeform_view(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except REFUSED as refused:  # somebody was quicker; nothing was saved
+        except REFUSED as refused:
             messages.error(request, str(refused))
             return HttpResponseRedirect(request.get_full_path())
+
+    def delete_view(self, request: Any, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except REFUSED as refused:
+            messages.error(request, str(refused))
+            return HttpResponseRedirect(reverse("admin:exports_export_change", args=[object_id]))
 
     def response_add(self, request: Any, obj: Export, post_url_continue: str | None = None) -> HttpResponse:
         """On to the second step."""
@@ -278,9 +291,19 @@ class ExportRunAdmin(RunsFound, ReadOnlyAdmin):
     actions = ("run_again",)
     fields = (
         *("name", "account", "export", "type", "data_type", "shown_state", "fault", "trigger", "started_by"),
-        *("scheduled_for", "created_at", "job_link", "definition", "destination", "file", "rows", "content_bytes"),
-        *("built_at", "window_lo", "window_hi", "window_from", "window_until", "server", "warnings", "steps"),
-        *("delivered_at", "delivered_as", "settled_at"),
+        *("scheduled_for", "created_at", "job_link", "definition", "destination", "file", "rows", "deletions"),
+        *(
+            "content_bytes",
+            "built_at",
+            "window_lo",
+            "window_hi",
+            "window_from",
+            "window_until",
+            "server",
+            "warnings",
+            "steps",
+        ),
+        *("delivered_at", "delivered_as", "settled_at", "report_to", "report_at"),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ExportRun]:

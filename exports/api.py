@@ -108,6 +108,9 @@ class ExportPatch(Body):
     start_with: SkipValidation[str] = Field(
         "everything", description="What the first incremental run sends: everything, or changes from its scheduling on"
     )
+    deletions: SkipValidation[bool] = Field(
+        False, description="Whether files of incremental exports tell what was deleted: _id, _key_sha256, _deleted"
+    )
     send_empty: SkipValidation[bool] = Field(True, description="Whether a file without rows is delivered")
     recipients: SkipValidation[list[str]] = Field([], description="E-mail addresses that get the report")
     report_when: SkipValidation[str] = Field("always", description="always, problems")
@@ -152,6 +155,7 @@ class ExportOut(Schema):
     schedule: dict[str, Any] | None
     run_at: Moment | None
     start_with: str | None
+    deletions: bool | None
     send_empty: bool | None
     recipients: list[str] | None
     report_when: str | None
@@ -210,6 +214,7 @@ class RunOut(Schema):
     completed_at: Moment | None
     file_name: str | None
     rows: int | None = Field(description="While it is in progress, those written so far")
+    deletions: int | None = Field(description="How many of the rows tell that one was deleted; null: they are not told")
     bytes: int | None = Field(description="Of the file, packed as it is")
     sha256: str | None
     window: WindowOut | None = Field(description="Of incremental exports")
@@ -291,6 +296,7 @@ def run_to_json(run: ExportRun, *, by: Actor) -> dict[str, Any]:
         "completed_at": moment_text(job.completed_at if job else None),
         "file_name": run.file.name if run.file else None,
         "rows": run.rows if run.rows is not None or job is None else job.reader_state.get("rows"),
+        "deletions": run.deletions,
         "bytes": run.file.size if run.file else None,
         "sha256": run.file.sha256 if run.file else None,
         "window": _window(run),
@@ -390,7 +396,7 @@ def export_list(request: Any, filters: Query[ExportFilters]) -> dict[str, Any]:
     chosen = {"state": filters.status, "type": filters.type, "data_type": filters.data_type}
     found = found.filter(**{f"{name}__in": values for name, values in chosen.items() if values})
     if filters.database:
-        found = found.filter(database__slug=filters.database)
+        found = found.filter(database=definitions.database_of(request.actor.account, filters.database))
     if filters.cursor:
         sort, value, pk = cursor_decode(filters.cursor)
         if sort != filters.sort:

@@ -13,31 +13,38 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from accounts.actors import Actor
 from accounts.models import Account
-from audience.models import Database
+from audience.models import Database, Tombstone
 from audience.services import database_default
 from audience.windows import Window
 from exports import conditions, sources
 from exports.destinations import transfer_box_of
 from exports.errors import ExportError
 from exports.models import DataType, Destination, Export, ReportWhen
-from exports.names import PatternError, file_name
+from exports.names import PatternError, pattern_check
 from exports.rows import Selection
 from exports.schedules import Schedule, ScheduleError
 from exports.sources import SourceError
-from exports.sources.base import Ask
-from exports.states import RECURRING, STANDARD, ExportType
+from exports.sources.base import (
+    COLUMNS_MAX,
+    FIELD_NAME_MAX,
+    HEADER_MAX,
+    TOLD,
+    Ask,
+    header_text,
+    is_storable,
+)
+from exports.states import RECURRING, STANDARD, WINDOWED, ExportType
 from exports.writers import FORMATS, FileOptions, OptionError, suffix_of
 
 STEPS = 7  # of the wizard
 NAME_MAX = 120
-HEADER_MAX = 200
-COLUMNS_MAX = 1000
 RECIPIENTS_MAX = 50
 RUN_YEARS = (1970, 2200)
 DOWNLOAD = "download"
@@ -80,6 +87,7 @@ class Definition:
     columns: list[dict[str, str]] | None
     filter: dict[str, Any] | None
     file: FileOptions
+    deletions: bool = False  # of incremental exports: the file tells what was deleted too
 
     @property
     def source(self) -> sources.Source:
@@ -89,19 +97,45 @@ class Definition:
         """What can be a column; free keys that rows have only if `seen`. Raises SourceError."""
         return self.source.fields(self.database, self.table, self.kind, seen=seen)
 
-    def rows(self, window: Window | None = None, *, filtered: bool = True) -> Any:
-        """The rows as a QuerySet, those of a window only if one is given. Raises SourceError."""
+    def rows(self, window: Window | None = None, *, filtered: bool = True, returned: bool = False) -> Any:
+        """The rows as a QuerySet, those of a window only if one is given. Raises SourceError.
+
+        With `returned`, also those that are there under a number or key that tombstones of the window tell as deleted.
+        """
         rows = self.source.rows(self.database, self.table, self.kind)
         if filtered and self.filter:
             rows = rows.filter(conditions.condition(self.filter, self.fields(seen=False)))
-        return window.rows(rows) if window else rows
+        if window is None:
+            return rows
+        tombstones = self.tombstones(window) if returned else None
+        if tombstones is None:
+            return window.rows(rows)
+        # A key is asked of every row, which takes its time; only who sends a window again does.
+        keys = tombstones.filter(key_sha256__isnull=False).values("key_sha256")
+        known = rows.alias(key_now=self.source.key_sha256)
+        return known.filter(
+            Q(pk__in=window.rows(rows).values("pk")) | Q(pk__in=tombstones.values("row_id")) | Q(key_now__in=keys)
+        )
 
-    def selection(self, window: Window | None = None, *, ask: Ask | None = None) -> Selection:
+    def tombstones(self, window: Window | None) -> QuerySet[Tombstone] | None:
+        """What was deleted in the window, if the file tells it; nothing if it holds everything. Raises SourceError."""
+        if not self.deletions:
+            return None
+        tombstones = self.source.tombstones(self.database, self.table, self.kind)
+        return window.rows(tombstones) if window else tombstones.none()
+
+    def selection(self, window: Window | None, *, ask: Ask, returned: bool = False) -> Selection:
         """The whole query of a run; `ask` asks in its snapshot. Raises ExportError for what is no longer there."""
         typed = FORMATS[self.file.format].is_typed
         try:
-            fields = self.fields(seen=typed or self.columns is None)
-            return self.source.selection(self.rows(window), self.columns, fields, typed=typed, ask=ask)
+            rows = self.rows(window, returned=returned)
+            if self.columns is None:
+                fields = self.source.fields_of(rows, self.database, self.table, ask=ask)
+            else:
+                fields = self.fields(seen=typed)
+            return self.source.selection(
+                rows, self.columns, fields, typed=typed, ask=ask, tombstones=self.tombstones(window)
+            )
         except SourceError as error:
             raise ExportError(error.code, **{"reason": error.sentence, **error.params}) from error
 
@@ -115,6 +149,7 @@ def definition_of(export: Export) -> Definition:
         export.columns,
         export.filter,
         FileOptions.from_json(export.file),
+        export.deletions and export.type in WINDOWED,
     )
 
 
@@ -132,6 +167,7 @@ def from_json(definition: Mapping[str, Any], *, database: Database) -> Definitio
         definition.get("columns"),
         definition.get("filter"),
         file,
+        bool(definition.get("deletions")) and definition["type"] in WINDOWED,
     )
 
 
@@ -154,6 +190,7 @@ def to_json(export: Export) -> dict[str, Any]:
         "schedule": export.schedule,
         "run_at": export.run_at.isoformat() if export.run_at else None,
         "start_with": export.start_with,
+        "deletions": export.deletions,
         "send_empty": export.send_empty,
         "recipients": export.recipients,
         "report_when": export.report_when,
@@ -173,18 +210,51 @@ def apply(export: Export, changes: Mapping[str, Any], *, by: Actor) -> None:
     unknown = sorted(set(changes) - set(_SETTERS))
     if unknown:
         raise ExportRefusedError(unknown[0], _("There is no “%(key)s” in an export.") % {"key": unknown[0]})
+    before = to_json(export)
     # In this order, because what can be chosen depends on what was chosen before.
     for key, setter in _SETTERS.items():
         if key in changes:
             setter(export, changes[key], by)
-    if {"columns", "filter", "table", "kind", "data_type", "database"} & set(changes):
+    if "name" in changes and "file" not in changes:
+        _file_of_name(export, export.file, by)
+    _leave_out(export, changes)
+    _begin_anew(export, before)
+    if {"columns", "filter", "table", "kind", "data_type", "database", "type", "deletions"} & set(changes):
         _check_query(export)
 
 
+# What decides which rows leave, and how: of another table, or otherwise.
+SOURCE_KEYS = ("database", "data_type", "table", "kind")
+SENT_KEYS = (*SOURCE_KEYS, "columns", "filter", "deletions")
+
+
+def sends_same(export: Export, definition: Mapping[str, Any]) -> bool:
+    """Whether the export sends what it did when `definition` was its own: else a window of then means nothing now."""
+    now = to_json(export)
+    return all(definition.get(key) == now[key] or not (definition.get(key) or now[key]) for key in SENT_KEYS)
+
+
+def _begin_anew(export: Export, before: Mapping[str, Any]) -> None:
+    """The next run is a first one if what the export sends is no longer what was sent, as `start_with` says.
+
+    Of the same table, with what changes from now on, it goes on where it ended: nothing in between is left out.
+    """
+    now = to_json(export)
+    changed = {key for key in (*SENT_KEYS, "start_with") if before[key] != now[key]}
+    if changed & set(SOURCE_KEYS) or (changed and export.start_with == "everything"):
+        export.watermark, export.watermark_at, export.server, export.resync_at = None, None, "", None
+
+
 def restore(export: Export, definition: Mapping[str, Any], *, by: Actor) -> None:
-    """Puts a definition that was good once into a new export: what can no longer be used is left out."""
+    """Puts a definition that was good once into a new export: what can no longer be used is left out.
+
+    Raises ExportRefusedError for the name, and for the file: without its options it would be quite another one.
+    """
     for key, setter in _SETTERS.items():
         if key not in definition:
+            continue
+        if key == "file":
+            _file_of_name(export, definition[key], by)
             continue
         try:
             setter(export, definition[key], by)
@@ -211,6 +281,10 @@ def problems_of(export: Export, *, now: dt.datetime | None = None) -> list[Expor
             _check_query(export)
         except ExportRefusedError as error:
             found.append(error)
+    try:
+        _file_options(export.file, name=export.name)
+    except ExportRefusedError as error:
+        found.append(error)
     if export.type in RECURRING:
         if export.destination_id is None:
             add("destination", _("An export that recurs goes to a destination, not to a download."))
@@ -232,10 +306,27 @@ def _check_query(export: Export) -> None:
         found = fields.find(column["field"])
         if found is None or not found.is_column:
             raise ExportRefusedError("columns", _("There is no column “%(name)s”.") % {"name": column["field"]})
+    if definition.deletions:
+        for header in {column["header"] for column in export.columns or []} & set(TOLD):
+            raise ExportRefusedError(
+                "deletions", _("“%(name)s” is a column of the deletions. Call yours something else.") % {"name": header}
+            )
     try:
         definition.rows()
     except SourceError as error:
         raise ExportRefusedError("filter", error.sentence) from error
+
+
+def _leave_out(export: Export, changes: Mapping[str, Any]) -> None:
+    """What the data do not have: refused if it was asked for, else what was there before goes."""
+    source = sources.SOURCES[export.data_type]
+    for key, has in (("table", source.needs_table), ("kind", source.has_kind)):
+        if has or not getattr(export, key):
+            continue
+        if changes.get(key):
+            words = {"data": DataType(export.data_type).label, "key": key}
+            raise ExportRefusedError(key, _("“%(data)s” has no “%(key)s”. Leave it out.") % words)
+        setattr(export, key, "")
 
 
 def _text(field: str, value: Any, limit: int) -> str:
@@ -256,11 +347,16 @@ def _name(export: Export, value: Any, by: Actor) -> None:
     export.name = name
 
 
-def _database(export: Export, value: Any, by: Actor) -> None:
-    found = Database.objects.for_account(by.account).filter(slug=_text("database", value, 60)).first()
+def database_of(account: Account, slug: str) -> Database:
+    """The account's database of this name. Raises ExportRefusedError."""
+    found: Database | None = Database.objects.for_account(account).filter(slug=slug).first()
     if found is None:
-        raise ExportRefusedError("database", _("There is no database “%(name)s”.") % {"name": value})
-    export.database = found
+        raise ExportRefusedError("database", _("There is no database “%(name)s”.") % {"name": slug})
+    return found
+
+
+def _database(export: Export, value: Any, by: Actor) -> None:
+    export.database = database_of(by.account, _text("database", value, 60))
 
 
 def _choice(field: str, choices: Any, message: str) -> Any:
@@ -302,13 +398,23 @@ def _columns(export: Export, value: Any, by: Actor) -> None:
             raise ExportRefusedError("columns", _("A column is an object with “field” and, if you like, “header”."))
         for key in one.keys() - {"field", "header"}:
             raise ExportRefusedError("columns", _("There is no “%(key)s” in a column.") % {"key": key})
-        field = _text("columns", one["field"], HEADER_MAX)
-        columns.append({"field": field, "header": _text("columns", one.get("header") or field, HEADER_MAX)})
+        field = _field_name(one["field"])
+        header = _text("columns", one.get("header") or header_text(field), HEADER_MAX)
+        columns.append({"field": field, "header": header})
     headers = [column["header"] for column in columns]
     for header in headers:
         if headers.count(header) > 1:
             raise ExportRefusedError("columns", _("Two columns are called “%(name)s” in the file.") % {"name": header})
     export.columns = columns
+
+
+def _field_name(name: str) -> str:
+    """As it is: blanks and line breaks may be part of a key. Raises ExportRefusedError."""
+    if len(name) > FIELD_NAME_MAX:
+        raise ExportRefusedError("columns", _("A field has %(n)s characters at most.") % {"n": FIELD_NAME_MAX})
+    if not is_storable(name):
+        raise ExportRefusedError("columns", _("Characters that no key can have cannot be used here."))
+    return name
 
 
 def _filter(export: Export, value: Any, by: Actor) -> None:
@@ -318,21 +424,28 @@ def _filter(export: Export, value: Any, by: Actor) -> None:
 
 
 def _file(export: Export, value: Any, by: Actor) -> None:
+    export.file = _file_options(value, name=export.name).to_json()
+
+
+def _file_options(value: Any, *, name: str) -> FileOptions:
+    """How files of an export of this name are written. Raises ExportRefusedError, also if they could not be named."""
     try:
         options = FileOptions.from_json(value or {})
-        check_pattern(options, name=export.name)
+        pattern_check(options.name_pattern, name=name, suffix=suffix_of(options))
     except OptionError as error:
-        raise ExportRefusedError(f"file.{error.field}", str(error)) from error
+        raise ExportRefusedError(f"file.{error.field}", error.sentence) from error
     except PatternError as error:
-        raise ExportRefusedError("file.name_pattern", str(error)) from error
-    export.file = options.to_json()
+        raise ExportRefusedError("file.name_pattern", error.sentence) from error
+    return options
 
 
-def check_pattern(options: FileOptions, *, name: str) -> str:
-    """The name that a file of now would have. Raises PatternError."""
-    return file_name(
-        options.name_pattern, moment=timezone.now(), zone=dt.UTC, name=name, run=1, suffix=suffix_of(options)
-    )
+def _file_of_name(export: Export, value: Any, by: Actor) -> None:
+    """The same where only the name of the export is new: what files cannot be called is said of that."""
+    try:
+        _file(export, value, by)
+    except ExportRefusedError as refused:
+        field = "name" if refused.field == "file.name_pattern" else refused.field
+        raise ExportRefusedError(field, refused.message) from refused
 
 
 def _destination(export: Export, value: Any, by: Actor) -> None:
@@ -405,6 +518,7 @@ _SETTERS: dict[str, Any] = {
     "schedule": _schedule,
     "run_at": _run_at,
     "start_with": _choice("start_with", ("changes", "everything"), _("Begin with “changes” or “everything”.")),
+    "deletions": _boolean("deletions"),
     "send_empty": _boolean("send_empty"),
     "recipients": _recipients,
     "report_when": _choice("report_when", ReportWhen.values, _("A report is sent “always” or on “problems”.")),

@@ -1,13 +1,12 @@
-"""The clock of exports: starts what is due, and settles what has ended. Any number of beats may tick at once.
+"""The clock of exports: starts what is due, settles and reports what has ended. Any number of beats may tick at once.
 
 A run is unique by export and time, and the export moves to its next time in the same transaction, so a tick that is
-killed or comes twice changes nothing.
+killed or comes twice changes nothing. What an end leads to is committed before anybody is told of it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from smtplib import SMTPException
 
 import structlog
 from django.db import transaction
@@ -17,7 +16,7 @@ from accounts.actors import system_actor
 from accounts.services import audit
 from exports import services
 from exports.models import Export, ExportRun, Trigger
-from exports.reports import report_send
+from exports.reports import recipients_of, reports_send
 from exports.schedules import Schedule, missed, next_after
 from exports.states import ExportType, RunState, State
 
@@ -25,25 +24,18 @@ log = structlog.get_logger(__name__)
 
 CATCH_UP = dt.timedelta(hours=24)
 FAILURES_MAX = 5  # in a row
-REPORT_TRIES = dt.timedelta(hours=24)
 
 
 def tick(*, now: dt.datetime | None = None) -> int:
-    """Starts what is due by `now` and settles what has ended; returns how many runs were started."""
+    """Starts what is due by `now`, settles and reports what has ended; returns how many runs were started."""
     now = now or timezone.now()
     started = 0
     while (found := start_one(now)) is not None:
         started += found
-    settle(now)
+    while settle_one(now):
+        pass
+    reports_send()
     return started
-
-
-def settle(now: dt.datetime) -> None:
-    """Reports the ends of runs. One whose mail cannot be sent is tried again with the next ticks, for a day."""
-    failed: list[int] = []
-    while (run := _settle_one(now, failed)) is not None:
-        if run:
-            failed.append(run)
 
 
 def start_one(now: dt.datetime) -> int | None:
@@ -93,26 +85,20 @@ def _catch_up(export: Export, now: dt.datetime) -> dt.datetime | None:
     return latest if now - latest <= CATCH_UP else None
 
 
-def _settle_one(now: dt.datetime, skipped: list[int]) -> int | None:
-    """Settles one run: 0, the run if its report could not be sent, None if there is nothing to settle."""
+def settle_one(now: dt.datetime) -> bool:
+    """Counts the end of one run and notes who is to be told. False if there is nothing to settle."""
     with transaction.atomic():
         unsettled = ExportRun.objects.filter(settled_at__isnull=True, job__completed_at__isnull=False)
-        locked = unsettled.exclude(pk__in=skipped).select_for_update(skip_locked=True, of=("self",))
-        found = locked.order_by("pk").first()
+        found = unsettled.select_for_update(skip_locked=True, of=("self",)).order_by("pk").first()
         if found is None:
-            return None
+            return False
         run = services.run_get(found)
-        stopped = run.state == RunState.FAILED and _stop_after_failures(run)
-        try:
-            report_send(run, stopped=stopped)
-        except (OSError, SMTPException) as error:
-            log.warning("report_not_sent", run=run.pk, error=repr(error))
-            assert run.job is not None and run.job.completed_at is not None  # noqa: S101,PT018  the filter
-            if now - run.job.completed_at < REPORT_TRIES:
-                transaction.set_rollback(True)
-                return run.pk
-        ExportRun.objects.filter(pk=run.pk).update(settled_at=now)
-    return 0
+        run.stopped_export = run.state == RunState.FAILED and _stop_after_failures(run)
+        run.settled_at = now
+        run.report_to = recipients_of(run)
+        run.report_at = timezone.now() if run.report_to else None
+        run.save(update_fields=["settled_at", "stopped_export", "report_to", "report_at"])
+    return True
 
 
 def _stop_after_failures(run: ExportRun) -> bool:

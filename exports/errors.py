@@ -69,6 +69,11 @@ ERRORS: dict[str, RunError] = {
         _("Only the primary server knows which changes are complete. Whoever runs Batchdesk has to connect to that."),
         True,
     ),
+    "EXPORT_CHANGED": RunError(
+        _("The export was changed before this run began"),
+        _("It was edited or deleted meanwhile, so nothing was sent. Its next run sends what is due."),
+        False,
+    ),
     "FILE_GONE": RunError(
         _("The file of this run is no longer kept"),
         _("It cannot be delivered again. Run the export once more."),

@@ -81,6 +81,7 @@ class Export(models.Model):
         choices=[("changes", _("What changes from now on")), ("everything", _("Everything there is"))],
         default="everything",
     )
+    deletions = models.BooleanField(_("tell deletions"), default=False)
     send_empty = models.BooleanField(_("send empty files"), default=True)
     recipients = ArrayField(models.EmailField(), default=list, blank=True)
     report_when = models.CharField(max_length=10, choices=ReportWhen.choices, default=ReportWhen.ALWAYS)
@@ -91,8 +92,10 @@ class Export(models.Model):
     scheduled_at = models.DateTimeField(_("scheduled at"), null=True, blank=True, editable=False)
     stopped_because = models.CharField(max_length=40, blank=True)  # why Batchdesk itself unscheduled it
     watermark = models.BigIntegerField(null=True, blank=True, editable=False)
+    watermark_at = models.DateTimeField(null=True, blank=True, editable=False)  # the moment that it stands for
     server = models.CharField(max_length=60, blank=True, editable=False)
-    resync = models.BooleanField(default=False, editable=False)  # the next run sends everything
+    # Since then it is wanted that everything is sent: by the next run that begins after it.
+    resync_at = models.DateTimeField(_("everything asked for"), null=True, blank=True, editable=False)
     support_note = models.TextField(_("what the definition does not show"), blank=True)
 
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
@@ -122,6 +125,11 @@ class Export(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def resync(self) -> bool:
+        """Whether the next run sends everything."""
+        return self.resync_at is not None
 
 
 class ExportRunQuerySet(TenantQuerySet["ExportRun"]):
@@ -158,7 +166,8 @@ class ExportRun(models.Model):
     """One execution, with the definition as it was. It outlives the export.
 
     The artifact is `file`, built once; `delivered_at` is when it arrived. A window is `window_lo <= change_xid <
-    window_hi`; a whole table has only `window_hi`. `steps` is what happened: [{"what", "ms", "ok", …}].
+    window_hi`; a whole table has only `window_hi`. `claimed_name` is the name at the destination under which
+    no other run's file may lie (exports/claims.py). `steps` is what happened: [{"what", "ms", "ok", …}].
     """
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="export_runs", db_index=False)
@@ -177,6 +186,7 @@ class ExportRun(models.Model):
 
     file = models.OneToOneField(SourceFile, models.PROTECT, null=True, related_name="export_run")
     rows = models.BigIntegerField(_("rows"), null=True)
+    deletions = models.BigIntegerField(_("deleted rows among them"), null=True)
     content_bytes = models.BigIntegerField(_("bytes unpacked"), null=True)
     built_at = models.DateTimeField(_("written at"), null=True)
     window_lo = models.BigIntegerField(null=True, editable=False)
@@ -187,8 +197,13 @@ class ExportRun(models.Model):
     warnings = models.JSONField(_("warnings"), default=list, blank=True)
     steps = models.JSONField(_("steps"), default=list, blank=True)
     delivered_at = models.DateTimeField(_("delivered at"), null=True)
+    claimed_name = models.CharField(max_length=150, blank=True, editable=False)
     delivered_as = models.CharField(_("delivered as"), max_length=400, blank=True)
-    settled_at = models.DateTimeField(null=True, editable=False)  # its end was reported and counted
+    settled_at = models.DateTimeField(null=True, editable=False)  # its end was counted, and who is told was decided
+    stopped_export = models.BooleanField(default=False, editable=False)  # by its failure, the fifth in a row
+    # Who is still to be told, and when that is tried next; while a beat is at it, when others may take over.
+    report_to = ArrayField(models.EmailField(), default=list, blank=True, editable=False)
+    report_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), db_default=Now())
 
     state: str  # of `with_state`
@@ -202,6 +217,9 @@ class ExportRun(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["export", "scheduled_for"], name="export_run_once"),
             models.CheckConstraint(condition=Q(job__isnull=True) ^ Q(fault=""), name="export_run_has_job_or_fault"),
+            models.UniqueConstraint(
+                fields=["destination", "claimed_name"], condition=~Q(claimed_name=""), name="export_run_claimed_name"
+            ),
             models.CheckConstraint(
                 condition=Q(delivered_at__isnull=True) | Q(built_at__isnull=False), name="export_run_built_first"
             ),
@@ -210,6 +228,7 @@ class ExportRun(models.Model):
             models.Index(fields=["account", "-created_at", "-id"], name="export_run_newest"),
             models.Index(fields=["export", "-id"], name="export_run_of_export"),
             models.Index(fields=["id"], condition=Q(settled_at__isnull=True), name="export_run_unsettled"),
+            models.Index(fields=["report_at"], condition=Q(report_at__isnull=False), name="export_run_report_due"),
             GinIndex(
                 F("account"), OpClass(Lower("name"), name="gin_trgm_ops"), name="export_run_names", fastupdate=False
             ),

@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
+from itertools import pairwise
 
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 CHARACTERS_MAX = 150
-BYTES_MAX = 240  # in UTF-8: most file systems take 255, and a file under way has a suffix more
-SLUG_BYTES_MAX = 120
+BYTES_MAX = 240  # in UTF-8: most file systems take 255, and some programs add an end while they fetch
+SLUG_BYTES_MAX = 110  # so that the usual pattern does with any name, whatever the number of the run
 LONGEST_RUN = 2**63 - 1
 
 FORMATS = {
@@ -31,9 +32,17 @@ WORDS = (*FORMATS, "name", "run")
 
 _WORD = re.compile(r"\$([^\W\d_]*)")
 _FORBIDDEN = frozenset('<>:"|?*\\/')
-# Characters that nobody sees and that make a name read as another one: marks and turns of direction.
-_HIDDEN = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of characters, ends of lines
+# Characters that nobody sees make a name read as another one. By their categories: controls, what only formats (turns
+# of direction, soft hyphens, tags), halves of characters, ends of lines.
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# What is of other categories and still not drawn: the rest of Unicode's Default_Ignorable_Code_Point (fillers,
+# variation selectors) and the blank of Braille.
+_UNSEEN = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    r"\U000e0000-\U000e0fff]"
+)
+_JOINERS = "\u200c\u200d"  # the zero-width non-joiner and joiner
+_VIRAMA = 9  # the combining class of the marks that bind consonants
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in "0123456789¹²³")]
 )
@@ -78,9 +87,22 @@ def pattern_check(pattern: str, *, name: str, suffix: str) -> None:
     file_name(pattern, moment=moment, zone=dt.UTC, name=name, run=LONGEST_RUN, suffix=suffix)
 
 
+def is_constant(pattern: str) -> bool:
+    """Whether all runs of an export have the same name by it: no word of it is a time or the number of the run."""
+    return all(word == "name" for word in _WORD.findall(pattern))
+
+
+def with_number(name: str, number: str, *, suffix: str) -> str:
+    """`name`, which ends with `suffix`, made different by a number: people_417.csv. A long one is cut before it."""
+    end = f"_{number}{suffix}"
+    stem = name.removesuffix(suffix)[: CHARACTERS_MAX - len(end)]
+    return stem.encode()[: BYTES_MAX - len(end)].decode(errors="ignore") + end
+
+
 def slug(name: str) -> str:
     """An export's name as a part of a file's: lower case, hyphens, never empty, SLUG_BYTES_MAX bytes at most."""
-    whole = unicodedata.normalize("NFC", slugify(name, allow_unicode=True))
+    seen = _UNSEEN.sub("", unicodedata.normalize("NFKC", name))  # of the rest slugify keeps only what is seen
+    whole = unicodedata.normalize("NFC", slugify(seen, allow_unicode=True))
     return whole.encode()[:SLUG_BYTES_MAX].decode(errors="ignore").rstrip("-_") or "export"
 
 
@@ -94,10 +116,18 @@ def _without(suffix: str, stem: str) -> str:
     return stem
 
 
+def _is_unseen(character: str, before: str) -> bool:
+    """Whether nobody sees it after the character `before`. Joiners are seen where spelling needs them, in scripts like
+    Arabic and those of India: the same rule as of host names (RFC 5892), without asking how each letter joins."""
+    if character in _JOINERS:
+        return unicodedata.combining(before) != _VIRAMA and unicodedata.bidirectional(before) != "AL"
+    return unicodedata.category(character) in _UNSEEN_CATEGORIES or bool(_UNSEEN.match(character))
+
+
 def _check(name: str) -> None:
     if wrong := next((character for character in name if character in _FORBIDDEN), ""):
         raise PatternError(_("The name of a file cannot have the character %(character)s.") % {"character": wrong})
-    if any(character in _HIDDEN or unicodedata.category(character) in _HIDDEN_CATEGORIES for character in name):
+    if any(_is_unseen(character, before) for before, character in pairwise("." + name)):
         raise PatternError(_("The name of a file cannot have characters that are not seen."))
     if name.startswith("."):
         raise PatternError(_("The name of a file cannot begin with a dot."))

@@ -6,20 +6,19 @@ import datetime as dt
 from collections.abc import Iterator
 
 from django.core.files.storage import storages
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from accounts.models import Account
 from batchjobs.files import StorageFailedError
-from batchjobs.models import BatchJob, SourceFile
-from batchjobs.retention import Check, Kept, Policy, file_empty, files_expire, kept, names_counted
+from batchjobs.models import SourceFile
+from batchjobs.retention import Check, Kept, Policy, file_empty, files_expire, kept, names_counted, needed
 from batchjobs.states import ACTIVE
 
 
 def artifacts_due(account: Account, now: dt.datetime) -> QuerySet[SourceFile]:
-    """Files of runs whose time is over and that no job reads or delivers."""
-    jobs = BatchJob.objects.filter(file=OuterRef("pk"), status__in=ACTIVE)
+    """Files of runs whose time is over, that no run delivers, and that no batch job reads or has read lately."""
     due: QuerySet[SourceFile] = SourceFile.objects.for_account(account).filter(
-        ~Exists(jobs),
+        ~needed(now),
         export_run__isnull=False,
         removed_at__isnull=True,
         created_at__lte=now - kept("ARTIFACTS_KEPT_DAYS"),
@@ -54,7 +53,7 @@ TABLE = (
         name="artifacts",
         models=("exports.ExportRun",),
         what="Files that exports have written",
-        since="writing them",
+        since="writing them; that a batch job reads one counts anew, as for an uploaded file",
         kept="ARTIFACTS_KEPT_DAYS",
         removed="the bytes of the file",
         stays="the run and its report: who, when, how it ended, rows, size, checksum, window",

@@ -7,9 +7,10 @@ nothing.
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -24,6 +25,8 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from accounts.models import Account
+from audience.windows import summarize
 from batchjobs.files import (
     FileGoneError,
     ReadOnce,
@@ -35,13 +38,16 @@ from batchjobs.files import (
 )
 from batchjobs.kernel import Lease, LeaseLostError
 from batchjobs.models import BatchJob
+from batchjobs.retention import kept
 from batchjobs.sessions import open_session, owned_by
 from batchjobs.states import Status
 from exports import definitions
+from exports.claims import name_claim
 from exports.destinations import deliver
 from exports.errors import ExportError
-from exports.models import Export, ExportRun
-from exports.names import file_name
+from exports.models import Export, ExportRun, Trigger
+from exports.names import PatternError, file_name
+from exports.sources.base import Ask, composed
 from exports.states import WINDOWED
 from exports.writers import FileOptions, Written, inner_suffix, suffix_of, write
 from exports.writers.reading import ask
@@ -70,7 +76,9 @@ def server_now() -> str:
 def export_run(job: BatchJob, lease: Lease) -> None:
     """Builds the file of the job's run and delivers it. Raises ExportError."""
     with owned_by(lease.owner):
-        run = ExportRun.objects.select_related("account", "export", "database", "destination").get(job=job)
+        run = ExportRun.objects.select_related(
+            "account", "export", "database", "destination", "job__created_by", "export__created_by"
+        ).get(job=job)
         notes = RunNotes(run, lease)
         if run.built_at is None:
             build(run, lease, notes)
@@ -98,7 +106,7 @@ class RunNotes:
                 raise LeaseLostError
             yield
 
-    def progress(self, rows: int | None, content_bytes: int) -> None:
+    def progress(self, rows: int, content_bytes: int) -> None:
         """For the page: what is written so far, once a second at most."""
         now = time.monotonic()
         if now - self._progress_at < PROGRESS_SECONDS:
@@ -122,6 +130,8 @@ def reading(owner: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     try:
         session.execute(f"SET statement_timeout = {settings.EXPORT_QUERY_SECONDS * 1000}")
         session.execute("SET idle_in_transaction_session_timeout = 0")  # storage may be slow between two blocks
+        # No quicker (docs/performance.md), and what was deleted would not surely come before what is there.
+        session.execute("SET max_parallel_workers_per_gather = 0")
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield session
         session.execute("COMMIT")
@@ -129,23 +139,53 @@ def reading(owner: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         session.close()
 
 
+@contextmanager
+def in_time() -> Iterator[None]:
+    """A statement that its time limit stops is a named failure. Raises ExportError QUERY_TOO_SLOW."""
+    try:
+        yield
+    except psycopg.errors.QueryCanceled as error:
+        raise ExportError("QUERY_TOO_SLOW", minutes=settings.EXPORT_QUERY_SECONDS // 60) from error
+
+
+def asking(session: psycopg.Connection[tuple[Any, ...]], lease: Lease) -> Ask:
+    """What asks in the session's snapshot. It raises ExportError QUERY_TOO_SLOW."""
+
+    def ask_here(query: str) -> Any:
+        with in_time():
+            return ask(session, query, lease.check)
+
+    return ask_here
+
+
 def build(run: ExportRun, lease: Lease, notes: RunNotes) -> None:
     """Writes the file into storage, durably, and notes it with its checksum and its window. Raises ExportError."""
     began = time.monotonic()
     definition = definitions.from_json(run.definition, database=run.database)
+
+    def alive() -> None:
+        lease.check(every=PROGRESS_SECONDS)  # who cancels does not wait for a third of the lease
+        notes.progress(written.rows, written.content_bytes)
+
     with reading(lease.owner) as session:
-        _window(run, session)
-        selection = definition.selection(run.window, ask=lambda query: ask(session, query, lease.check))
+        _window(run, session, tells_deletions=definition.deletions)
+        if run.window:
+            summarize(definition.source.model)
+
+        ask_here = asking(session, lease)
+        selection = definition.selection(run.window, ask=ask_here, returned=run.trigger == Trigger.WINDOW)
+        if (tombstones := definition.tombstones(run.window)) is not None:
+            run.deletions = ask_here(f"SELECT count(*) FROM ({composed(tombstones)}) t")  # noqa: S608  by psycopg
         name = _file_name(run, definition.file)
         written = write(
             session,
             selection,
             definition.file,
             inner_name=_inner_name(name, definition.file),
-            alive=lease.check,
+            alive=alive,
         )
-        content = _Blocks(written, lambda: notes.progress(written.rows, written.content_bytes))
-        stored_as = _store(run, content, written)
+        content = Blocks(written)
+        stored_as = store(run.account, content, written)
     try:
         with notes.commit():
             run.file = record_file(
@@ -167,13 +207,12 @@ def build(run: ExportRun, lease: Lease, notes: RunNotes) -> None:
     log.info("export_built", run=run.pk, rows=run.rows, bytes=content.count)
 
 
-class _Blocks(ReadOnce):
+class Blocks(ReadOnce):
     """Blocks of a writer as a file that storage reads."""
 
-    def __init__(self, blocks: Written, each: Callable[[], None]) -> None:
+    def __init__(self, blocks: Written) -> None:
         super().__init__()
         self._blocks = iter(blocks)
-        self._each = each
         self._left = memoryview(b"")
 
     @property
@@ -183,18 +222,16 @@ class _Blocks(ReadOnce):
     def next_bytes(self, size: int) -> bytes:
         if not self._left:
             self._left = memoryview(next(self._blocks, b""))
-            self._each()
         data, self._left = self._left[:size], self._left[size:]
         return bytes(data)
 
 
-def _store(run: ExportRun, content: _Blocks, written: Written) -> str:
+def store(account: Account, content: Blocks, written: Written) -> str:
     """Stores what is written; its name in storage. Of anything but the whole nothing stays. Raises ExportError."""
-    name = part_name(run.account)
+    name = part_name(account)
     try:
-        return str(default_storage.save(name, content))
-    except psycopg.errors.QueryCanceled as error:
-        raise ExportError("QUERY_TOO_SLOW", minutes=settings.EXPORT_QUERY_SECONDS // 60) from error
+        with in_time():
+            return str(default_storage.save(name, content))
     except OSError as error:
         _drop(name)
         if error.errno in FULL_ERRORS:
@@ -221,7 +258,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _window(run: ExportRun, session: psycopg.Connection[tuple[Any, ...]]) -> None:
+def _window(run: ExportRun, session: psycopg.Connection[tuple[Any, ...]], *, tells_deletions: bool) -> None:
     """Decides what of the table the run covers, in the snapshot in which it is read. Raises ExportError."""
     row = session.execute(SERVER).fetchone()
     assert row is not None  # noqa: S101  it always has one
@@ -229,31 +266,49 @@ def _window(run: ExportRun, session: psycopg.Connection[tuple[Any, ...]]) -> Non
     if in_recovery:
         raise ExportError("NOT_PRIMARY")
     if run.window_lo is not None and run.window_hi is not None:
-        return  # a window again: as it was
-    export = run.export
-    run.window_hi, run.window_until, run.server = xmin, now, server
-    if run.type not in WINDOWED or export is None:
+        # A window again: as it was.
+        if tells_deletions and _forgotten(run.window_from, now):
+            run.warnings = [{"code": "DELETIONS_MISSING"}]
         return
-    export.refresh_from_db(fields=["watermark", "server", "resync", "start_with"])
-    if export.watermark is not None and not export.resync:
-        if export.server == server and export.watermark <= xmin:
-            run.window_lo = export.watermark
-            last = ExportRun.objects.filter(export=export, window_hi=export.watermark, delivered_at__isnull=False)
-            run.window_from = last.order_by("-pk").values_list("window_until", flat=True).first()
-            return
+    run.window_hi, run.window_until, run.server = xmin, now, server
+    if run.type not in WINDOWED:
+        return
+    export = Export.objects.select_related("database").filter(runs=run).first()
+    if export is None or not definitions.sends_same(export, run.definition):
+        raise ExportError("EXPORT_CHANGED")
+    if export.watermark is None or export.resync:
+        return
+    if export.server != server or export.watermark > xmin:
         run.warnings = [{"code": "RESTORED"}]
+    elif tells_deletions and _forgotten(export.watermark_at, now):
+        run.warnings = [{"code": "DELETIONS_FORGOTTEN"}]
+    else:
+        run.window_lo, run.window_from = export.watermark, export.watermark_at
+
+
+def _forgotten(since: dt.datetime | None, now: dt.datetime) -> bool:
+    """Whether tombstones of the time after `since` may be gone. One is as old as its transaction, hence the day."""
+    return since is None or since <= now - kept("TOMBSTONES_KEPT_DAYS") + dt.timedelta(days=1)
 
 
 def _file_name(run: ExportRun, file: FileOptions) -> str:
+    """As the clock of the schedule shows it, or that of the person who asked for the run or made the export.
+
+    Raises ExportError.
+    """
     schedule = run.definition.get("schedule") or {}
-    return file_name(
-        file.name_pattern,
-        moment=run.scheduled_for or run.created_at,
-        zone=ZoneInfo(schedule.get("timezone") or "UTC"),
-        name=run.name,
-        run=run.pk,
-        suffix=suffix_of(file),
-    )
+    asked_by = (run.job.created_by if run.job else None) or (run.export.created_by if run.export else None)
+    try:
+        return file_name(
+            file.name_pattern,
+            moment=run.scheduled_for or run.created_at,
+            zone=ZoneInfo(schedule.get("timezone") or (asked_by.time_zone if asked_by else "UTC")),
+            name=run.name,
+            run=run.pk,
+            suffix=suffix_of(file),
+        )
+    except PatternError as error:
+        raise ExportError("DEFINITION_INVALID", reason=error.sentence) from error
 
 
 def _inner_name(name: str, file: FileOptions) -> str:
@@ -291,9 +346,12 @@ def _deliver(run: ExportRun, notes: RunNotes) -> None:
     if run.definition.get("destination") != "download" and wanted:
         if run.destination is None:
             raise ExportError("DESTINATION_MISSING")
+        if not run.claimed_name:
+            with notes.commit():
+                name_claim(run, definitions.from_json(run.definition, database=run.database).file)
         try:
             with open_file(run.file) as content:
-                run.delivered_as = deliver(run.destination, name=run.file.name, content=content, size=run.file.size)
+                run.delivered_as = deliver(run.destination, name=run.claimed_name, content=content, size=run.file.size)
         except FileGoneError as error:
             raise ExportError("FILE_GONE") from error
         except ExportError as error:
@@ -312,15 +370,21 @@ def _deliver(run: ExportRun, notes: RunNotes) -> None:
 
 
 def _move_on(run: ExportRun) -> None:
-    """The next run begins where this one ended; unless it began elsewhere than where the last delivery ended."""
-    if run.type not in WINDOWED or run.export_id is None or run.trigger == "window":
+    """The next run begins where this one ended; unless it began elsewhere than where the last delivery ended, or the
+    export sends something else now.
+    """
+    if run.type not in WINDOWED or run.trigger == Trigger.WINDOW or run.window_hi is None:
         return
-    mine = Export.objects.filter(pk=run.export_id)
+    found = Export.objects.select_for_update(of=("self",)).select_related("database")
+    export = found.filter(runs=run).first()
+    if export is None or not definitions.sends_same(export, run.definition):
+        return
     if run.window_lo is not None:
-        mine = mine.filter(watermark=run.window_lo, server=run.server, resync=False)
-    elif run.window_hi is None:
-        return
-    else:
-        # Everything there was: unless a later run was delivered meanwhile.
-        mine = mine.exclude(watermark__gt=run.window_hi, server=run.server)
-    mine.update(watermark=run.window_hi, server=run.server, resync=False)
+        if export.resync or (export.watermark, export.server) != (run.window_lo, run.server):
+            return
+    elif export.watermark is not None and export.server == run.server and export.watermark > run.window_hi:
+        return  # everything there was, and a later run was delivered meanwhile
+    export.watermark, export.watermark_at, export.server = run.window_hi, run.window_until, run.server
+    if export.resync_at and run.window_until and export.resync_at <= run.window_until:
+        export.resync_at = None
+    export.save(update_fields=["watermark", "watermark_at", "server", "resync_at"])

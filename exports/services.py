@@ -28,6 +28,7 @@ from exports import conditions, definitions
 from exports.definitions import ExportRefusedError
 from exports.errors import error_shown
 from exports.models import Export, ExportRun, Trigger
+from exports.reports import UNREPORTED
 from exports.run import server_now
 from exports.schedules import Schedule, next_after
 from exports.sources import SourceError
@@ -127,11 +128,16 @@ def _copy(definition: Mapping[str, Any], *, by: Actor, name: str, copied: str) -
 
 
 def export_delete(*, export: Export, by: Actor) -> None:
-    """Removes a draft. The runs it once had stay. Raises TransitionRefusedError."""
+    """Removes a draft that nothing runs of. The runs it once had stay. Raises TransitionRefusedError."""
     with transaction.atomic():
-        export = _locked(export, Action.DELETE)
-        audit(by=by, action="export.deleted", target=export.name, data={"export": export.pk})
-        export.delete()
+        delete_locked(_locked(export, Action.DELETE), by=by)
+
+
+def delete_locked(export: Export, *, by: Actor) -> None:
+    """Raises TransitionRefusedError."""
+    _refuse_active(export)
+    audit(by=by, action="export.deleted", target=export.name, data={"export": export.pk})
+    export.delete()
 
 
 def segment_create(*, by: Actor, export: Export, name: str, rules: Any) -> Segment:
@@ -181,6 +187,7 @@ def schedule_locked(export: Export, *, by: Actor, now: dt.datetime) -> None:
         export.state, export.next_run_at = State.SCHEDULED, next_after(Schedule.from_json(export.schedule), now)
         if export.type in WINDOWED and export.watermark is None and export.start_with == "changes":
             export.watermark, export.server = window_since(0).hi, server_now()
+            export.watermark_at = timezone.now()
     elif export.run_at and export.run_at > now:
         export.state, export.next_run_at = State.SCHEDULED, export.run_at
     else:
@@ -250,8 +257,8 @@ def export_resync(*, export: Export, by: Actor) -> Export:
     """The next run of an incremental export sends everything. Raises TransitionRefusedError."""
     with transaction.atomic():
         export = _locked(export, Action.RESYNC)
-        export.resync = True
-        export.save(update_fields=["resync"])
+        Export.objects.filter(pk=export.pk).update(resync_at=Now())  # by the clock that windows are dated by
+        export.refresh_from_db(fields=["resync_at"])
         audit(by=by, action="export.resync", target=export.name, data={"export": export.pk})
     return export
 
@@ -264,12 +271,15 @@ def run_start(
     scheduled_for: dt.datetime | None = None,
     again: ExportRun | None = None,
 ) -> ExportRun:
-    """Records a run with the definition as it is now, and its job. In the caller's transaction."""
+    """Records a run with the definition as it is now, or as that of `again` was, and its job.
+
+    In the caller's transaction.
+    """
     job = _job(export.account, export.name, by)
     job.database = export.database
     job.save()
     run: ExportRun = ExportRun.objects.create(
-        **_as_it_is(export),
+        **(_as_it_was(again) if again else _as_it_is(export)),
         trigger=trigger,
         started_by=str(by),
         scheduled_for=scheduled_for,
@@ -286,6 +296,11 @@ def run_record(export: Export, *, fault: str, scheduled_for: dt.datetime, now: d
     ExportRun.objects.create(
         **_as_it_is(export), trigger=Trigger.SCHEDULE, scheduled_for=scheduled_for, fault=fault, settled_at=now
     )
+
+
+def _as_it_was(run: ExportRun) -> dict[str, Any]:
+    names = ("account", "export", "database", "name", "type", "data_type", "definition", "destination")
+    return {name: getattr(run, name) for name in names}
 
 
 def _as_it_is(export: Export) -> dict[str, Any]:
@@ -334,8 +349,10 @@ def relaunch_locked(run: ExportRun, *, by: Actor) -> None:
     job = _job(run.account, run.name, by)
     job.database = run.database
     job.save()
-    run.job, run.settled_at = job, None
-    run.save(update_fields=["job", "settled_at"])
+    # Its end will be another one, and reported anew.
+    run.job, run.settled_at, run.report_to, run.report_at = job, None, [], None
+    run.warnings = [warning for warning in run.warnings if warning.get("code") != UNREPORTED]
+    run.save(update_fields=["job", "settled_at", "report_to", "report_at", "warnings"])
     audit(by=by, action="export.relaunched", target=run.name, data={"run": run.pk})
 
 
@@ -345,6 +362,8 @@ def run_window_again(*, run: ExportRun, by: Actor) -> ExportRun:
         run = _locked_run(run, RunAction.WINDOW_AGAIN)
         if run.export is None or run.window is None:
             raise TransitionRefusedError(_("This run covered no window of changes."))
+        if not _can_send_windows(run.export):
+            raise TransitionRefusedError(_("Its export is not scheduled, so nothing of it runs."))
         if run.server != server_now():
             raise TransitionRefusedError(_("The database was restored since: the window means something else now."))
         _refuse_active(run.export)
@@ -403,9 +422,13 @@ def run_actions_allowed(run: ExportRun, *, by: Actor) -> list[RunAction]:
         unfit.add(RunAction.DOWNLOAD)
     if run.state == RunState.FAILED and not is_retryable(run):
         unfit.add(RunAction.RELAUNCH)
-    if run.window is None or run.export is None:
+    if run.window is None or run.export is None or not _can_send_windows(run.export):
         unfit.add(RunAction.WINDOW_AGAIN)
     return [action for action in allowed if action not in unfit]
+
+
+def _can_send_windows(export: Export) -> bool:
+    return export.state == State.SCHEDULED and export.type in WINDOWED
 
 
 def _require(export: Export, action: Action) -> None:

@@ -99,6 +99,9 @@ class RunAllowed:
     types: frozenset[ExportType] = frozenset(ExportType)
 
 
+# Whose file a batch job can read ("Report"): of any export that is more than shown.
+READ_BY_JOBS = RunAllowed(frozenset({RunState.SUCCEEDED}), _SHOWN)
+
 RUN_ACTIONS: dict[RunAction, RunAllowed] = {
     RunAction.REPORT: RunAllowed(frozenset(RunState)),
     RunAction.VIEW: RunAllowed(frozenset(RunState), _SHOWN),

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from audience.models import Database, DataTable
-from console.formats import number
+from console.formats import exact, number
 from exports import conditions, definitions, sources, words
 from exports.definitions import Definition
 from exports.models import DataType, Destination, Export, ExportRun, ReportWhen
@@ -52,10 +52,11 @@ def definition_words(of: Export | ExportRun, *, counted: bool = False) -> list[S
     definition = definitions.to_json(of) if isinstance(of, Export) else of.definition
     words_of = _Words(definition, of.database, of.destination)
     next_run = of.next_run_at if isinstance(of, Export) else None
+    goes_on_from = of.watermark_at if isinstance(of, Export) and not of.resync else None
     return [
         Section("data", _("Data"), words_of.data(counted=counted)),
         Section("file", _("File"), words_of.file()),
-        Section("delivery", _("Delivery"), words_of.delivery(next_run, planned=export)),
+        Section("delivery", _("Delivery"), words_of.delivery(next_run, goes_on_from, planned=export)),
     ]
 
 
@@ -164,14 +165,19 @@ class _Words:
             facts.append(Fact(_("Formulas"), text))
         return facts
 
-    def delivery(self, next_run: dt.datetime | None, *, planned: bool) -> list[Fact]:
+    def delivery(self, next_run: dt.datetime | None, goes_on_from: dt.datetime | None, *, planned: bool) -> list[Fact]:
         facts = [Fact(_("Goes to"), goes_to(self.definition, self.destination)), Fact(_("When"), self._when())]
         if next_run:
             facts.append(Fact(_("Next run"), moment_words(next_run, self._zone())))
         if planned and self.definition["type"] in WINDOWED:
             everything = self.definition.get("start_with") == "everything"
             text = _("Everything there is") if everything else _("What changes from the scheduling on")
+            if goes_on_from:
+                text = _("Where it ended: what changed after %(moment)s") % {"moment": exact(goes_on_from)}
             facts.append(Fact(_("Begins with"), text))
+        if self.definition["type"] in WINDOWED:
+            told = bool(self.definition.get("deletions"))
+            facts.append(Fact(_("Deletions"), _("Told, in columns of their own") if told else _("Not told")))
         facts.append(Fact(_("Report"), self._report()))
         facts.append(
             Fact(

@@ -92,6 +92,12 @@ def custom_unschedule(*, export: Export, by: Actor) -> Export:
     return export
 
 
+def custom_delete(*, export: Export, by: Actor) -> None:
+    """Removes a draft of theirs. The runs it once had stay. Raises TransitionRefusedError."""
+    with transaction.atomic():
+        services.delete_locked(_locked(export, State.DRAFT), by=by)
+
+
 def run_again(*, run: ExportRun, by: Actor) -> ExportRun:
     """Tries a failed run again, of any type. Raises TransitionRefusedError."""
     with transaction.atomic():

@@ -31,12 +31,13 @@ from exports.definitions import Definition
 from exports.errors import ExportError
 from exports.models import DataType, ExportRun
 from exports.sources import Fields, SourceError
-from exports.sources.base import Rows
+from exports.sources.base import TOLD, Rows
 
 SECONDS = 10  # for looking through a file
 LOOKED_AT = 20  # rows about one person that are asked about
 CHECK_EVERY = 20_000
 EMAIL_MAX = 254
+OF_PEOPLE = frozenset({DataType.PROFILE, DataType.LIST_MEMBER, DataType.SUBSCRIPTION})  # known by their address
 SEARCHED = frozenset({"csv", "psv", "ndjson"})
 
 
@@ -46,7 +47,7 @@ class NotAnAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`kind`: in_file, in_data, not_there, filtered, suppressed, outside_window, unanswerable."""
+    """`kind`: in_file, deleted, in_data, not_there, filtered, suppressed, outside_window, unanswerable."""
 
     kind: str
     title: str
@@ -64,6 +65,7 @@ class Searched:
 
     done: bool
     row: int | None = None
+    deleted: bool = False
 
 
 def why(run: ExportRun, email: str) -> Answer:
@@ -82,7 +84,7 @@ def why(run: ExportRun, email: str) -> Answer:
         return Answer("unanswerable", _("The rows of a repository are about nobody"))
     try:
         definition = definitions.from_json(run.definition, database=run.database)
-        fields = definition.fields(seen=definition.columns is None)
+        fields = definition.fields(seen=False)
         mine = _rows_of(definition, address)
     except SourceError as error:
         return Answer("unanswerable", _("This cannot be answered any more"), error.sentence)
@@ -91,6 +93,9 @@ def why(run: ExportRun, email: str) -> Answer:
     searched = _search(run, definition, fields, address)
     if searched.row is not None:
         words = {"row": number(searched.row), "rows": number(run.rows)}
+        if searched.deleted:
+            title = _("Row %(row)s of the file tells that they were deleted") % {"row": number(searched.row)}
+            return Answer("deleted", title, _("Of %(rows)s rows; the header is not counted.") % words)
         title = _("In row %(row)s of the file") % {"row": number(searched.row)}
         return Answer("in_file", title, _("Of %(rows)s rows; the header is not counted.") % words)
     return _from_data(run, definition, fields, mine, searched)
@@ -194,14 +199,17 @@ def _search(run: ExportRun, definition: Definition, fields: Fields, address: str
             text = _unpacked(stack, content, definition)
             rows = _records(text) if definition.file.format == "ndjson" else _cells(text, definition, fields)
             end = time.monotonic() + SECONDS
+            deleted = None
             for at, row in enumerate(rows, 1):
                 if any(row.get(header, "").lower() == value for header, value in wanted.items()):
-                    return Searched(done=True, row=at)
+                    if row.get(TOLD[2]) != "true":
+                        return Searched(done=True, row=at)
+                    deleted = deleted or at  # who was deleted may be back further down
                 if at % CHECK_EVERY == 0 and time.monotonic() > end:
                     return Searched(done=False)
     except (FileGoneError, OSError, EOFError, ValueError, zipfile.BadZipFile, csv.Error):
         return Searched(done=False)
-    return Searched(done=True)
+    return Searched(done=True, row=deleted, deleted=deleted is not None)
 
 
 def _wanted(definition: Definition, fields: Fields, address: str) -> dict[str, str]:
@@ -212,8 +220,15 @@ def _wanted(definition: Definition, fields: Fields, address: str) -> dict[str, s
         "email_sha256": _sha256(address),
         "email_md5": _md5(address),
     }
-    columns = definition.columns or sources.default_columns(fields)
-    return {column["header"]: values[column["field"]] for column in columns if column["field"] in values}
+    if definition.columns is None:
+        # A name is the short one, unless a key of the rows is called so too.
+        named = [(name, value) for name, value in values.items() if fields.find(name)]
+        wanted = {header: value for name, value in named for header in (name, name.rpartition(".")[2])}
+    else:
+        wanted = {one["header"]: values[one["field"]] for one in definition.columns if one["field"] in values}
+    if definition.deletions and definition.data_type in OF_PEOPLE:
+        wanted[TOLD[1]] = _sha256(address)
+    return wanted
 
 
 def _unpacked(stack: ExitStack, content: IO[bytes], definition: Definition) -> io.TextIOWrapper:
@@ -231,16 +246,22 @@ def _unpacked(stack: ExitStack, content: IO[bytes], definition: Definition) -> i
 def _cells(text: io.TextIOWrapper, definition: Definition, fields: Fields) -> Iterator[dict[str, str]]:
     file = definition.file
     reader = csv.reader(text, delimiter="|" if file.format == "psv" else file.delimiter)
-    columns = definition.columns or sources.default_columns(fields)
-    header = [column["header"] for column in columns]
+    # Of all columns the fixed ones come first, then keys that only the run knew, and last what is told.
+    first = [column["header"] for column in definition.columns or sources.default_columns(fields)]
+    last: tuple[str, ...] = TOLD if definition.deletions else ()
     if file.header:
-        header = next(reader, header)
+        first, last = next(reader, first), ()
     for row in reader:
         if row:
-            yield {name: cell.lstrip("'") for name, cell in zip(header, row, strict=False)}
+            cells = [*zip(first, row, strict=False), *zip(last, row[len(row) - len(last) :], strict=False)]
+            yield {name: cell.lstrip("'") for name, cell in cells}
 
 
 def _records(text: io.TextIOWrapper) -> Iterator[dict[str, str]]:
     for line in text:
         record = json.loads(line)
-        yield {name: value for name, value in record.items() if isinstance(value, str)}
+        yield {
+            name: value if isinstance(value, str) else "true"
+            for name, value in record.items()
+            if isinstance(value, str) or value is True
+        }

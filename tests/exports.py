@@ -20,6 +20,19 @@ DAILY = {"cadence": "daily", "at": "06:30", "timezone": "Europe/Lisbon"}
 COLUMNS = [{"field": "email", "header": "email"}, {"field": "attributes.tier", "header": "tier"}]
 
 
+# Keys that can be stored, and so come along, be named, chosen and asked about.
+ODD_KEYS = {
+    "k" * 255: "long",
+    "line\nbreak": "break",
+    "line\r\nbreak": "other break",
+    " sp ": "blanks",
+    "tab\tand\x1f": "control",
+    'quote " ; , | &amp; <b>': "signs",
+    "漢字 é": "letters",
+    " ": "blank",
+}
+
+
 PEOPLE = """
     INSERT INTO audience_profile (database_id, email, attributes)
     SELECT %s, 'person-' || lpad(n::text, greatest(5, length(n::text)), '0') || '@example.com',

@@ -1,7 +1,7 @@
 """Where files go: a module a kind, of one shape.
 
 A kind takes a file that is complete and puts it where its name says so that nobody there ever sees a part of it under
-the final name. Doing so again with the same file is harmless.
+the final name. Doing so again with the same file is harmless; the name is no other run's (exports/claims.py).
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ class Deliver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
+    """`kept` is the setting that says for how many days files stay there; none where others remove them."""
+
     label: str | _StrPromise
     deliver: Deliver
+    kept: str = ""
 
 
 DESTINATIONS: dict[str, Kind] = {
-    "transfer_box": Kind(_("Transfer box"), transfer_box.deliver),
+    "transfer_box": Kind(_("Transfer box"), transfer_box.deliver, kept="TRANSFER_BOX_KEPT_DAYS"),
 }
 
 

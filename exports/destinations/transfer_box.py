@@ -30,7 +30,7 @@ def box_folder(destination: Destination) -> str:
 
 
 def deliver(destination: Destination, *, name: str, content: IO[bytes], size: int) -> str:
-    """Puts the file into the account's folder; an older one of the same name is replaced."""
+    """Puts the file into the account's folder; an older one of the same name is replaced. Raises DeliveryError."""
     box = storages["transfer_box"]
     stored = f"{box_folder(destination)}/{name}"
     try:
@@ -49,7 +49,8 @@ def deliver(destination: Destination, *, name: str, content: IO[bytes], size: in
 def _write(path: Path, content: IO[bytes], size: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: a worker that was frozen may come back and write on.
-    part = path.with_name(f".{path.name[:150]}.{uuid4().hex}{PART}")
+    # Without that of the file: there is no room for it where that is as long as it may be.
+    part = path.with_name(f".{uuid4().hex}{PART}")
     try:
         with part.open("wb") as out:
             shutil.copyfileobj(content, out, BLOCK)

@@ -215,6 +215,13 @@ class RunView(_Foot, RunRow):
         return "download" if self.run.definition.get("destination") == definitions.DOWNLOAD else "delivered"
 
     @property
+    def warnings(self) -> list[str]:
+        """Those of which the banner does not speak."""
+        said = {"not_sent": {"NO_ROWS", "NOT_SENT"}, "download": {"NO_ROWS"}, "delivered": {"NO_ROWS"}}
+        codes = [warning.get("code") for warning in self.run.warnings]
+        return [text for code, text in zip(codes, super().warnings, strict=True) if code not in said.get(self.kind, ())]
+
+    @property
     def file_there(self) -> bool:
         return self.run.file is not None and self.run.file.removed_at is None
 

@@ -35,6 +35,7 @@ from exports.pages.rows import (
 from exports.states import ExportType
 
 TOKEN = re.compile(r"(export|run)-(\d{1,18})")
+UNFOLDED = 8  # choices of a facet; the kinds of data and the types are fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,22 @@ class TabLink:
 
 @dataclass(frozen=True, slots=True)
 class Facet:
+    """Of many choices those that find nothing are folded away, so that they do not push the others off the screen."""
+
     name: str
     title: str
     choices: list[StatusChoice]
+
+    @property
+    def folded(self) -> list[StatusChoice]:
+        if len(self.choices) <= UNFOLDED:
+            return []
+        return [choice for choice in self.choices if choice.count == "0" and not choice.checked]
+
+    @property
+    def shown(self) -> list[StatusChoice]:
+        folded = self.folded
+        return [choice for choice in self.choices if choice not in folded]
 
 
 def list_context(request: Any, params: QueryDict | None = None) -> dict[str, Any]:

@@ -89,6 +89,12 @@ class AsText(_Cast):
     template = "((%(expressions)s)::text)"
 
 
+class UtcText(_Cast):
+    """A time of SafeTime as it stands in files."""
+
+    template = "(replace((%(expressions)s AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z')"
+
+
 def typed(text: Combinable, kind: ColumnType) -> Combinable:
     """A text as a value of the type, NULL where it is none."""
     match kind:

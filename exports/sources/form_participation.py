@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from audience.models import Database
+from audience.models import Database, Tombstone
 from exports.sources.base import Rows
 from exports.sources.interaction import InteractionSource
 
@@ -15,6 +16,11 @@ class FormSource(InteractionSource):
 
     def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
         return super().rows(database, table, kind).filter(kind__istartswith="form")
+
+    def buried_in(
+        self, tombstones: QuerySet[Tombstone], database: Database, table: str, kind: str
+    ) -> QuerySet[Tombstone]:
+        return super().buried_in(tombstones, database, table, kind).filter(part__istartswith="form")
 
 
 FORM_PARTICIPATION = FormSource()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
-from audience.models import Database, Interaction
+from audience.fields import KeySha256
+from audience.models import Database, Interaction, Tombstone
 from exports.rows import ColumnType
 from exports.sources import people
 from exports.sources.base import Field, Free, Rows, Source
@@ -15,6 +16,9 @@ class InteractionSource(Source):
     data_type = "interaction"
     title = _("Interactions")
     has_kind = True
+    model = Interaction
+    key_sha256 = KeySha256("external_id")
+    buried_as = Tombstone.Kind.INTERACTION
     free = (
         Free("properties.", "properties"),
         people.attributes("profile__", "profile.", is_default=False),

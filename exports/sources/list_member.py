@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from django.db.models import F
+from django.db.models import F, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from audience.models import ContactList, Database, ListMember
+from audience.fields import KeySha256
+from audience.models import ContactList, Database, ListMember, Tombstone
 from exports.rows import ColumnType
 from exports.sources import people
 from exports.sources.base import Field, Rows, Source, SourceError, is_storable, text_of
@@ -27,6 +29,9 @@ class ListMemberSource(Source):
     title = _("List members")
     needs_table = True
     free = (people.attributes("profile__", "profile.", is_default=True),)
+    model = ListMember
+    key_sha256 = KeySha256(Coalesce("profile__email", "profile__partner_user_id"))
+    buried_as = Tombstone.Kind.LIST_MEMBER
 
     def fixed(self, database: Database, table: str) -> list[Field]:
         list_get(database, table)
@@ -41,6 +46,11 @@ class ListMemberSource(Source):
         found = list_get(database, table)
         rows: Rows = ListMember.objects.for_account(database.account).filter(contact_list=found)
         return rows
+
+    def buried_in(
+        self, tombstones: QuerySet[Tombstone], database: Database, table: str, kind: str
+    ) -> QuerySet[Tombstone]:
+        return tombstones.filter(part=str(list_get(database, table).pk))
 
 
 LIST_MEMBER = ListMemberSource()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from django.db.models import F
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
-from audience.models import Database, Profile
+from audience.fields import KeySha256
+from audience.models import Database, Profile, Tombstone
 from exports.rows import ColumnType
 from exports.sources import people
 from exports.sources.base import Field, Rows, Source
@@ -15,6 +17,9 @@ class ProfileSource(Source):
     data_type = "profile"
     title = _("Profiles")
     free = (people.attributes("", "", is_default=True),)
+    model = Profile
+    key_sha256 = KeySha256(Coalesce("email", "partner_user_id"))
+    buried_as = Tombstone.Kind.PROFILE
 
     def fixed(self, database: Database, table: str) -> list[Field]:
         return [

@@ -6,9 +6,11 @@ An opt-out is known by hashes of the address or by the partner's number, never b
 from __future__ import annotations
 
 from django.db.models import F
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
-from audience.models import Database, Suppression
+from audience.fields import KeySha256
+from audience.models import Database, Suppression, Tombstone
 from exports.rows import ColumnType
 from exports.sources.base import Field, Rows, Source, text_of
 
@@ -17,6 +19,9 @@ class SubscriptionSource(Source):
     data_type = "subscription"
     title = _("Subscriptions (opt-outs)")
     has_kind = True
+    model = Suppression
+    key_sha256 = Coalesce(text_of("email_sha256"), KeySha256("partner_user_id"))
+    buried_as = Tombstone.Kind.SUPPRESSION
 
     def fixed(self, database: Database, table: str) -> list[Field]:
         return [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from audience.models import Database, DataTable, Record
+from audience.fields import KeySha256
+from audience.models import Database, DataTable, Record, Tombstone
 from exports.rows import ColumnType
 from exports.sources import people
 from exports.sources.base import Field, Free, Rows, Source, SourceError, is_storable
@@ -21,6 +22,9 @@ class TableSource(Source):
     """Of tables of one kind. What is in a row without being a declared column is not shown."""
 
     needs_table = True
+    model = Record
+    key_sha256 = KeySha256("key")
+    buried_as = Tombstone.Kind.RECORD
     kind: ClassVar[DataTable.Kind]
 
     def __init__(self, data_type: str, kind: DataTable.Kind, title: Any) -> None:
@@ -55,6 +59,11 @@ class TableSource(Source):
     def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
         rows: Rows = Record.objects.for_account(database.account).filter(table=self.table_get(database, table))
         return rows
+
+    def buried_in(
+        self, tombstones: QuerySet[Tombstone], database: Database, table: str, kind: str
+    ) -> QuerySet[Tombstone]:
+        return tombstones.filter(part=str(self.table_get(database, table).pk))
 
 
 def _declared(name: str, kind: ColumnType) -> Field:

@@ -14,14 +14,25 @@ from django.utils.translation import gettext_lazy
 
 from accounts.actors import Actor
 from audience.models import Segment
-from exports import conditions, definitions, sources
+from exports import conditions, sources
 from exports.definitions import ExportRefusedError, definition_of
 from exports.models import Export
 from exports.services import segment_create
 from exports.sources import Field, Fields, SourceError
-from exports.sources.base import header_of, is_storable
-from exports.wizard.filter import GROUPS_MAX, RULES_MAX, FilterRows, GroupRow, RuleRow, rows_from, rows_of
+from exports.sources.base import COLUMNS_MAX, header_of, header_text, is_storable
+from exports.wizard.filter import (
+    GROUPS_MAX,
+    RULES_MAX,
+    FilterRows,
+    GroupRow,
+    RuleRow,
+    as_option,
+    of_option,
+    rows_from,
+    rows_of,
+)
 from exports.wizard.forms import StepForm
+from exports.writers.values import distinct
 
 
 @dataclass(slots=True)
@@ -31,6 +42,15 @@ class ColumnRow:
     label: Any
     example: str
     is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A field as an option."""
+
+    name: str
+    label: Any
+    value: str  # what is sent
 
 
 class ColumnsForm(StepForm):
@@ -120,15 +140,16 @@ class ColumnsForm(StepForm):
 
     def _add(self, at: int) -> None:
         self.wants_all = False
-        taken = {pair["header"] for pair in self.pairs}
-        for name in self.data.getlist("add"):  # type: ignore[attr-defined]  # of a request: a QueryDict
-            found = self.known.find(name)
-            if found is None or not found.is_column or len(self.pairs) >= definitions.COLUMNS_MAX:
+        taken = [pair["header"] for pair in self.pairs]
+        for value in self.data.getlist("add"):  # type: ignore[attr-defined]  # of a request: a QueryDict
+            found = self.known.find(of_option(value))
+            if found is None or not found.is_column or len(self.pairs) >= COLUMNS_MAX:
                 continue
             header = header_of(found)
-            header = header if header not in taken else name
-            taken.add(header)
-            self.pairs.append({"field": name, "header": header})
+            header = header if header not in taken else header_text(found.name)
+            header = distinct([*taken, header])[-1]
+            taken.append(header)
+            self.pairs.append({"field": found.name, "header": header})
 
     def _up(self, at: int) -> None:
         if 0 < at < len(self.pairs):
@@ -221,13 +242,13 @@ class ColumnsForm(StepForm):
         return json.dumps([pair["field"] for pair in self.pairs])
 
     @property
-    def addable(self) -> list[tuple[str, list[Field]]]:
+    def addable(self) -> list[tuple[str, list[Choice]]]:
         """Fields that are no column yet, by what they are of."""
         chosen = {pair["field"] for pair in self.pairs}
         return grouped(one for one in self.known if one.is_column and one.name not in chosen)
 
     @property
-    def askable(self) -> list[tuple[str, list[Field]]]:
+    def askable(self) -> list[tuple[str, list[Choice]]]:
         """Fields that a rule can be about, those that rules are about among them."""
         extra = [self.known.find(rule.field) for rule in self.rows.rules() if rule.field]
         known = list(self.known)
@@ -257,10 +278,10 @@ _GROUPS = {
 }
 
 
-def grouped(fields: Iterable[Field]) -> list[tuple[str, list[Field]]]:
+def grouped(fields: Iterable[Field]) -> list[tuple[str, list[Choice]]]:
     """Fields by what stands before their names, in the order in which that first comes."""
-    groups: dict[str, list[Field]] = {}
+    groups: dict[str, list[Choice]] = {}
     for one in fields:
         prefix = next((word for word in sorted(_GROUPS, key=len, reverse=True) if one.name.startswith(f"{word}.")), "")
-        groups.setdefault(prefix, []).append(one)
+        groups.setdefault(prefix, []).append(Choice(one.name, one.label, as_option(one.name)))
     return [(str(_GROUPS[prefix]), found) for prefix, found in groups.items()]

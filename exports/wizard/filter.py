@@ -6,6 +6,7 @@ What a program defined deeper than that is shown as a sentence, and kept until s
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,19 @@ class FilterRows:
         return self
 
 
+def as_option(name: str) -> str:
+    """A field as the value of an option: as JSON where a browser would change its line breaks."""
+    return json.dumps(name) if "\n" in name or "\r" in name else name
+
+
+def of_option(value: str) -> str:
+    """The field that was sent. No name of a field begins with a quote."""
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value
+    except ValueError:
+        return value
+
+
 def rows_of(filter_: Any) -> FilterRows | None:
     """None for what has more levels than the form."""
     if not filter_:
@@ -157,7 +171,8 @@ def rows_from(data: Any) -> FilterRows:
     words = [word if word in ("and", "or") else "and" for word in data.getlist("match")] or ["and"]
     rows = FilterRows([GroupRow(word) for word in words[: GROUPS_MAX + 1]])
     lists = [data.getlist(f"rule_{name}") for name in ("field", "op", "value", "second", "group")]
-    for name, op, value, second, group in zip(*lists, strict=False):
+    for option, op, value, second, group in zip(*lists, strict=False):
+        name = of_option(option)
         if not all(map(is_storable, (name, op, value, second))):
             continue
         at = int(group) if group.isascii() and group.isdecimal() and len(group) < 3 else 0

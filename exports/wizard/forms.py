@@ -27,8 +27,8 @@ from exports import definitions, sources, words
 from exports.definitions import DATA_TYPES, DOWNLOAD, WITH_TABLE, ExportRefusedError
 from exports.destinations import DESTINATIONS
 from exports.models import DataType, Destination, Export, ReportWhen
-from exports.names import PatternError, file_name
-from exports.sources.base import within
+from exports.names import PatternError, file_name, pattern_check
+from exports.sources.base import HEADER_MAX, within
 from exports.states import RECURRING, STANDARD, ExportType
 from exports.writers import FORMATS, FileOptions, OptionError, suffix_of
 from exports.writers.options import COMPRESSIONS, DELIMITERS, ENCODINGS, QUOTING
@@ -123,7 +123,7 @@ class DataForm(StepForm):
         label=gettext_lazy("What should leave?"), choices=[(key, said.label) for key, said in words.DATA.items()]
     )
     table = forms.CharField(required=False, max_length=definitions.NAME_MAX)
-    kind = forms.CharField(label=gettext_lazy("Event name"), required=False, max_length=definitions.HEADER_MAX)
+    kind = forms.CharField(label=gettext_lazy("Event name"), required=False, max_length=HEADER_MAX)
     type = forms.ChoiceField(
         label=gettext_lazy("How often, and how much?"),
         choices=[(key, said.label) for key, said in words.TYPES.items() if key in STANDARD],
@@ -334,9 +334,11 @@ class FileForm(StepForm):
 
     def _today(self) -> tuple[str, str]:
         compression, format_ = self.chosen("compression"), self.chosen("format")
-        zone = ZoneInfo((self.export.schedule or {}).get("timezone") or "UTC")
+        own = self.by.user.time_zone if self.by.user else "UTC"
+        zone = ZoneInfo((self.export.schedule or {}).get("timezone") or own)
         try:
             suffix = suffix_of(FileOptions.from_json({"format": format_, "compression": compression}))
+            pattern_check(self.chosen("name_pattern"), name=self.export.name, suffix=suffix)
             name = file_name(
                 self.chosen("name_pattern"),
                 moment=timezone.now(),

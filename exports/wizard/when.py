@@ -19,6 +19,7 @@ from accounts.forms import zone_names
 from exports import schedules
 from exports.models import Export
 from exports.schedules import Cadence, Occurrence, Schedule, ScheduleError, occurrences
+from exports.sources.base import TOLD
 from exports.states import RECURRING, WINDOWED
 from exports.wizard.forms import Card, StepForm
 
@@ -54,7 +55,7 @@ class RunShown:
 class WhenForm(StepForm):
     """Of an export that recurs its schedule, of a one-shot one its moment. `at` is sent once a time of day."""
 
-    keys = ("schedule", "run_at", "start_with")
+    keys = ("schedule", "run_at", "start_with", "deletions")
     at = {
         "schedule.cadence": "cadence",
         "schedule.at": "times",
@@ -92,6 +93,7 @@ class WhenForm(StepForm):
     start_with = forms.ChoiceField(
         label=gettext_lazy("What does the first run send?"), choices=[("everything", ""), ("changes", "")]
     )
+    deletions = forms.BooleanField(label=gettext_lazy("Tell what was deleted, too"), required=False)
     moment = forms.ChoiceField(label=gettext_lazy("When?"), choices=[("now", ""), ("at", "")])
     day = forms.DateField(
         label=gettext_lazy("Day"),
@@ -112,7 +114,7 @@ class WhenForm(StepForm):
         self.recurs = export.type in RECURRING
         self.is_windowed = export.type in WINDOWED
         gone = ("moment", "day", "time") if self.recurs else ("cadence", "times", "weekday", "day_of_month", "first_on")
-        for name in gone if self.is_windowed else (*gone, "start_with"):
+        for name in gone if self.is_windowed else (*gone, "start_with", "deletions"):
             del self.fields[name]
         self.fields["zone"].choices = zones_for(by, self.chosen("zone"))  # type: ignore[attr-defined]
         # Each time once, and room for one at least.
@@ -133,6 +135,7 @@ class WhenForm(StepForm):
             "day_of_month": schedule.get("day"),
             "first_on": schedule.get("first_on"),
             "start_with": export.start_with,
+            "deletions": export.deletions,
             "moment": "at" if local else "now",
             "day": local.date() if local else None,
             "time": local.time().replace(second=0, microsecond=0) if local else None,
@@ -206,6 +209,7 @@ class WhenForm(StepForm):
         changes: dict[str, Any] = {"schedule": self.schedule, "run_at": None}
         if self.is_windowed:
             changes["start_with"] = self.cleaned_data["start_with"]
+            changes["deletions"] = self.cleaned_data["deletions"]
         return changes
 
     def act(self, action: str) -> None:
@@ -257,6 +261,11 @@ class WhenForm(StepForm):
         schedule = {"cadence": "daily", "at": f"{self.cleaned_data['time']:%H:%M}", "timezone": str(moment.tzinfo)}
         schedule["first_on"] = self.cleaned_data["day"].isoformat()
         return [one for one in _next(schedule, dt.datetime(1970, 1, 2, tzinfo=dt.UTC))[:1] if one.at > timezone.now()]
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The columns that tell deletions."""
+        return TOLD
 
     @property
     def zone_now(self) -> str:

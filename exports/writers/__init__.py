@@ -37,9 +37,9 @@ __all__ = ["FORMATS", "FileOptions", "Format", "OptionError", "Written", "inner_
 
 
 class Written:
-    """The bytes of a file as they are made: iterated once. Afterwards `rows`, `warnings` and `content_bytes` are known.
+    """The bytes of a file as they are made: iterated once.
 
-    `content_bytes` is the size before it is packed.
+    `rows` and `content_bytes`, the size before it is packed, are those so far. `warnings` are known afterwards.
     """
 
     def __init__(self, reading: Reading, inner_name: str) -> None:
@@ -64,7 +64,7 @@ class Written:
             yield block
 
     @property
-    def rows(self) -> int | None:
+    def rows(self) -> int:
         return self._reading.rows
 
     @property

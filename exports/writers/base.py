@@ -15,15 +15,18 @@ from exports.writers.reading import BLOCK, copy_out
 
 @dataclass(slots=True)
 class Reading:
-    """`session` is in a transaction of its own snapshot. `rows` is known when all were read."""
+    """`session` is in a transaction of its own snapshot. `rows` are those that were read so far."""
 
     session: psycopg.Connection[Any]
     selection: Selection
     options: FileOptions
     alive: Callable[[], None]
     warnings: list[dict[str, Any]] = field(default_factory=list)
-    rows: int | None = None
+    rows: int = 0
 
     def copy(self, statement: str, *, block: int = BLOCK) -> Iterator[bytes]:
         """Blocks of whole rows of a COPY … TO STDOUT."""
-        self.rows = yield from copy_out(self.session, statement, self.alive, block=block)
+        self.rows = yield from copy_out(self.session, statement, self.alive, block=block, passed=self._pass)
+
+    def _pass(self, rows: int) -> None:
+        self.rows += rows

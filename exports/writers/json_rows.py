@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 from exports.rows import ColumnType
 from exports.writers.base import Reading
+from exports.writers.reading import RAW
 from exports.writers.values import distinct, identifier, literal, time_text
 
 NAME_BYTES_MAX = 63  # of an identifier of PostgreSQL
 OBJECT_ARGUMENTS_MAX = 100  # of a function of PostgreSQL
-# JSON holds no control characters, so nothing is ever quoted or escaped by these.
-RAW = r"(FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02', ENCODING 'UTF8')"
 
 
 def ndjson_blocks(reading: Reading) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
-NAME_PATTERN = "$name_$yyyyMMdd_$HHmmss"
+NAME_PATTERN = "$name_$yyyyMMdd_$run"  # the number, because exports of like names run at the same moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,8 @@ def _look(reading: Reading, decimals: list[int], moments: list[int]) -> dict[int
             f"coalesce(max(length(trunc(abs(c{at}))::text)) FILTER (WHERE {finite}), 1)",
         ]
     rows = evaluated_once(reading.selection.select)
-    query = f"SELECT {', '.join(asked)} FROM {rows} q"  # noqa: S608
+    # As one value: a row has 1664 at most, and three for each column may be more.
+    query = f"SELECT to_json(ARRAY[{', '.join(asked)}]) FROM {rows} q"  # noqa: S608
     left_out, *others = ask(reading.session, query, reading.alive)
     if left_out:
         reading.warnings.append({"code": "TIMES_LEFT_OUT", "count": left_out})

@@ -13,9 +13,9 @@ import csv
 import datetime as dt
 import io
 import tempfile
-import threading
+import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from exports.rows import ColumnType
 from exports.writers.base import Reading
@@ -30,9 +30,11 @@ FIRST_DAY = dt.datetime(1900, 3, 1)  # noqa: DTZ001  a spreadsheet knows no zone
 
 
 def blocks(reading: Reading) -> Iterator[bytes]:
-    with tempfile.TemporaryDirectory(prefix="batchdesk-xlsx-") as folder:
-        path = f"{folder}/export.xlsx"
-        sheets = _Sheets(reading, path, folder)
+    with (
+        tempfile.TemporaryDirectory(prefix="batchdesk-xlsx-") as folder,
+        open(f"{folder}/export.xlsx", "w+b") as made,  # noqa: PTH123  a text path of ours
+    ):
+        sheets = _Sheets(reading, made, folder)
         # The module's own limit is for the whole process; cells are cut in the database.
         csv.field_size_limit(max(csv.field_size_limit(), 2 * TEXT_MAX))
         try:
@@ -40,34 +42,14 @@ def blocks(reading: Reading) -> Iterator[bytes]:
                 # Blocks hold whole rows, so each is a CSV of its own. A row of one NULL is an empty line.
                 for row in csv.reader(io.StringIO(block.decode(), newline="")):
                     sheets.add(row or [""])
+            sheets.pack()
         except BaseException:
             sheets.discard()
             raise
-        _meanwhile(sheets.book.close, reading.alive)
-        with open(path, "rb") as made:  # noqa: PTH123  a text path of ours
-            yield from iter(lambda: made.read(BLOCK), b"")
-
-
-def _meanwhile(work: Callable[[], None], alive: Callable[[], None]) -> None:
-    """Packing a large workbook takes long, and nobody must think that this worker is dead."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(1)
-            alive()
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
+        made.seek(0)
+        for block in iter(lambda: made.read(BLOCK), b""):
+            yield block
+            reading.alive()
 
 
 def _statement(reading: Reading) -> str:
@@ -83,15 +65,35 @@ def _statement(reading: Reading) -> str:
     return f"COPY (SELECT {', '.join(cells)} FROM ({reading.selection.select}) q) TO STDOUT (FORMAT csv)"  # noqa: S608
 
 
+class _Watched:
+    """A file in the hands of the library, which packs for long without coming back: `look` is called at each step."""
+
+    def __init__(self, file: IO[Any], look: Callable[[], None]) -> None:
+        self._file = file
+        self._look = look
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int) -> Any:
+        self._look()
+        return self._file.read(size)
+
+    def write(self, data: Any) -> int:
+        self._look()
+        return self._file.write(data)
+
+
 class _Sheets:
     """A workbook that grows line by line, sheet by sheet."""
 
-    def __init__(self, reading: Reading, path: str, folder: str) -> None:
+    def __init__(self, reading: Reading, made: IO[bytes], folder: str) -> None:
         import xlsxwriter
 
         self.reading = reading
+        self.is_stopped = False
         self.book = xlsxwriter.Workbook(
-            path,
+            _Watched(made, self._look),
             {
                 "constant_memory": True,
                 "tmpdir": folder,
@@ -121,9 +123,31 @@ class _Sheets:
             self.sheet.freeze_panes(1, 0)
             self.line = 1
 
+    def pack(self) -> None:
+        """Makes the workbook. Raises OSError, and what `alive` raises."""
+        from xlsxwriter.exceptions import FileCreateError
+
+        for sheet in self.book.worksheets():
+            sheet.row_data_fh = _Watched(sheet.row_data_fh, self._look)
+        try:
+            self.book.close()
+        except BaseException as error:
+            cause = error.args[0] if isinstance(error, FileCreateError) else error
+            # The archive in there writes its end when it goes: now, while its file is open.
+            traceback.clear_frames(cause.__traceback__)
+            raise cause from None
+
+    def _look(self) -> None:
+        """Once `alive` has raised it is not asked again: the archive still writes its end."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            self.reading.alive()
+            self.is_stopped = False
+
     def discard(self) -> None:
         """Closes its files without making a workbook of them."""
         for sheet in self.book.worksheets():
+            sheet.fh.close()
             sheet.row_data_fh.close()
 
     def add(self, row: list[str]) -> None:

@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 
 from exports.rows import ColumnType
 from exports.writers.base import Reading
-from exports.writers.json_rows import RAW
+from exports.writers.reading import RAW
 from exports.writers.values import evaluated_once, literal, plain_text
 
 # RAW's quotes and whatever of the kind a text holds: all of it goes.

@@ -21,6 +21,7 @@ from django.core.files.storage import storages
 from django.db import connection
 
 from accounts.actors import Actor
+from audience.erasures import key_hash
 from audience.models import Profile
 from batchjobs import kernel
 from batchjobs.sessions import open_session
@@ -35,12 +36,15 @@ LONG = os.environ.get("CHAOS") == "1"
 WRITERS = 24 if LONG else 8
 RUNS = 200 if LONG else 30
 OPEN_SECONDS = 30.0 if LONG else 0.6
+DELETED_SECONDS = 0.5 if LONG else 0.1
 DISPATCHERS = 5 if LONG else 3
 TICKS = 10_000 if LONG else 150
 
 NOW = dt.datetime(2027, 3, 1, 12, 0, tzinfo=dt.UTC)
 INSERT = "INSERT INTO audience_profile (database_id, email, attributes) VALUES (%s, %s, %s)"
 UPDATE = "UPDATE audience_profile SET attributes = %s WHERE database_id = %s AND email = %s"
+RENAME = "UPDATE audience_profile SET email = %s WHERE database_id = %s AND email = %s"
+DELETE = "DELETE FROM audience_profile WHERE database_id = %s AND email = %s"
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.chaos]
 
@@ -55,19 +59,22 @@ def box() -> Iterator[Path]:
 
 
 class Writer(threading.Thread):
-    """Writes people in transactions of any length, a tenth of which are rolled back. `committed` is what counts."""
+    """Adds, changes, renames and removes people in transactions of any length, a tenth of which are rolled back.
+    `people` is what counts: the version of each by address.
+    """
 
     def __init__(self, number: int, database: int, done: threading.Event) -> None:
         super().__init__()
         self.number, self.database, self.done = number, database, done
         self.rnd = random.Random(number)
-        self.committed: list[tuple[str, str]] = []  # address and version, in the order of commits
+        self.people: dict[str, str] = {}
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             with open_session(f"writer-{self.number}") as session:
                 session.execute("SET idle_in_transaction_session_timeout = 0")
+                session.execute("SET statement_timeout = 0")
                 at = 0
                 while not self.done.is_set():
                     at += 1
@@ -76,31 +83,49 @@ class Writer(threading.Thread):
             self.error = error
 
     def write(self, session, at: int) -> None:
-        written = []
+        people = dict(self.people)
         session.execute("BEGIN")
         for n in range(self.rnd.randrange(1, 6)):
             email, version = f"w{self.number}-{at}-{n}@example.com", f"v{at}"
             session.execute(INSERT, [self.database, email, f'{{"version": "{version}"}}'])
-            written.append((email, version))
-        if self.committed and self.rnd.random() < 0.3:
-            email = self.rnd.choice(self.committed)[0]
-            session.execute(UPDATE, [f'{{"version": "u{at}"}}', self.database, email])
-            written.append((email, f"u{at}"))
+            people[email] = version
+        for share, change in ((0.3, self.update), (0.1, self.rename)):
+            if people and self.rnd.random() < share:
+                change(session, people, self.rnd.choice(list(people)), at)
         # Most are short, some stay open over several runs.
         self.done.wait(self.rnd.random() ** 3 * OPEN_SECONDS)
+        if people and self.rnd.random() < 0.2:  # only now: whoever deletes keeps the others from deleting
+            self.delete(session, people, self.rnd.choice(list(people)), at)
+            self.done.wait(self.rnd.random() * DELETED_SECONDS)
         if self.rnd.random() < 0.1:
             session.execute("ROLLBACK")
         else:
             session.execute("COMMIT")
-            self.committed += written
+            self.people = people
+
+    def update(self, session, people: dict[str, str], email: str, at: int) -> None:
+        session.execute(UPDATE, [f'{{"version": "u{at}"}}', self.database, email])
+        people[email] = f"u{at}"
+
+    def rename(self, session, people: dict[str, str], email: str, at: int) -> None:
+        session.execute(RENAME, [f"renamed-{at}-{email}", self.database, email])
+        people[f"renamed-{at}-{email}"] = people.pop(email)
+
+    def delete(self, session, people: dict[str, str], email: str, at: int) -> None:
+        session.execute(DELETE, [self.database, email])
+        del people[email]
+        if self.rnd.random() < 0.3:  # and back, as somebody new
+            session.execute(INSERT, [self.database, email, f'{{"version": "b{at}"}}'])
+            people[email] = f"b{at}"
 
 
-def test_the_union_of_what_was_delivered_is_what_was_committed(marketer: Actor, box: Path) -> None:
+def test_who_applies_what_was_delivered_has_what_was_committed(marketer: Actor, box: Path) -> None:
     database = make_people(marketer, 0)
     export = make_recurring(
         marketer,
         now=NOW,
         columns=[{"field": "email"}, {"field": "attributes.version", "header": "version"}],
+        deletions=True,
     )
     done = threading.Event()
     writers = [Writer(number, database.pk, done) for number in range(WRITERS)]
@@ -132,19 +157,30 @@ def test_the_union_of_what_was_delivered_is_what_was_committed(marketer: Actor, 
     assert Counter(run.state for run in runs)["failed"] >= RUNS // 20
     assert runs[-1].state == "succeeded"
     # What was delivered, window after window, each beginning where the one before ended.
-    latest: dict[str, str] = {}
+    by_id: dict[str, tuple[str, str]] = {}
+    by_key: dict[str, tuple[str, str]] = {}
+    deleted = 0
     before = None
     for run in (run for run in runs if run.delivered_at):
         assert run.window_lo == before
         before = run.window_hi
         rows = list(csv.DictReader(io.StringIO((box / str(marketer.account.pk) / "out" / run.file.name).read_text())))
         assert (box / str(marketer.account.pk) / "out" / run.file.name).read_bytes() == bytes_of(run)
-        emails = [row["email"] for row in rows]
+        emails = [row["email"] for row in rows if row["_deleted"] == "false"]
         assert len(set(emails)) == len(emails)
-        assert run.rows == len(rows)
-        latest |= {row["email"]: row["version"] for row in rows}
-    assert latest == dict(Profile.objects.filter(database=database).values_list("email", "attributes__version"))
-    assert latest == {email: version for writer in writers for email, version in writer.committed}
+        assert (run.rows, run.deletions) == (len(rows), len(rows) - len(emails))
+        deleted += run.deletions
+        for row in rows:
+            for replica, key in ((by_id, row["_id"]), (by_key, row["_key_sha256"])):
+                if row["_deleted"] == "true":
+                    replica.pop(key, None)
+                else:
+                    replica[key] = (row["email"], row["version"])
+    assert deleted > RUNS
+    stored = list(Profile.objects.filter(database=database).values_list("pk", "email", "attributes__version"))
+    assert by_id == {str(pk): (email, version) for pk, email, version in stored}
+    assert by_key == {key_hash(email): (email, version) for _pk, email, version in stored}
+    assert sorted(by_key.values()) == sorted(one for writer in writers for one in writer.people.items())
 
 
 def break_box(box: Path, *, broken: bool) -> None:

@@ -6,30 +6,47 @@ import csv
 import datetime as dt
 import hashlib
 import io
+import json
+import os
 import shutil
 import signal
 import subprocess
 import threading
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import openpyxl
 import pytest
 from django.core import mail
 from django.core.files.storage import default_storage, storages
-from django.db import connections
+from django.db import connection, connections, transaction
+from django.db.models import Func, TextField
 from django.utils import timezone
+from pyarrow import parquet
 
 from accounts.actors import Actor
-from audience.models import ContactList, ListMember, Profile
+from accounts.models import User
+from audience.models import ContactList, DataTable, ListMember, Profile, Record
+from batchjobs import kernel
+from batchjobs.expiry import account_expire
 from batchjobs.models import BatchJob, FilePart
 from exports import dispatch, services
+from exports.claims import name_claim
 from exports.models import Export, ExportRun
+from exports.run import RunNotes
 from exports.services import ExportRefusedError
+from exports.sources import base
+from exports.sources.base import COLUMNS_MAX, LOOKED_AT, TOLD
 from exports.states import State, TransitionRefusedError
+from exports.writers import FileOptions
 from tests import chaos
 from tests.chaos import until
 from tests.exports import (
+    ODD_KEYS,
     bytes_of,
     last_run,
     lines_of,
@@ -115,6 +132,17 @@ def test_a_one_shot_export_at_a_set_moment(marketer: Actor) -> None:
     assert last_run(export).state == "succeeded"
 
 
+def test_a_file_is_named_by_the_clock_of_who_asked(marketer: Actor) -> None:
+    make_people(marketer)
+    User.objects.filter(pk=marketer.user.pk).update(time_zone="Pacific/Auckland")  # 13 hours ahead of UTC in March
+    export = make_export(
+        marketer, run_at="2027-03-02T13:30:00+00:00", file={"format": "csv", "name_pattern": "p_$yyyyMMdd_$HHmmss"}
+    )
+    services.export_schedule(export=export, by=marketer, now=NOW)
+    run_at(DUE + dt.timedelta(days=1))
+    assert last_run(export).file.name == "p_20270303_023000.csv"
+
+
 def test_a_feed_delivers_only_what_is_new(marketer: Actor) -> None:
     write(marketer, "ana@example.com", "bea@example.com")
     export = make_recurring(marketer, now=NOW)
@@ -130,6 +158,9 @@ def test_a_feed_delivers_only_what_is_new(marketer: Actor) -> None:
     assert second.window is not None
     assert second.window.lo == first.window_hi
     assert emails(box(marketer)[second.file.name]) == ["bea@example.com", "caro@example.com"]
+    with connection.cursor() as cursor:  # the index of changes knew them all
+        cursor.execute("SELECT brin_summarize_new_values('profile_change')")
+        assert cursor.fetchone() == (0,)
     run_at(DUE + dt.timedelta(days=2))
     third = last_run(export)
     assert (third.rows, [warning["code"] for warning in third.warnings]) == (0, ["NO_ROWS"])
@@ -379,6 +410,207 @@ def test_a_recurring_export_needs_a_schedule_and_a_destination(marketer: Actor) 
         assert refused.value.field == field
 
 
+# What files are called.
+
+
+def test_a_name_as_long_as_may_be_is_delivered(marketer: Actor) -> None:
+    make_people(marketer)
+    pattern = "日" * 78  # 234 bytes, 238 with .csv
+    export = make_export(marketer, destination="transfer_box", file={"format": "csv", "name_pattern": pattern})
+    services.export_schedule(export=export, by=marketer)
+    work()
+    assert last_run(export).state == "succeeded"
+    assert list(box(marketer)) == [f"{pattern}.csv"]
+
+
+def to_box(by: Actor, pattern: str, **definition: Any) -> Export:
+    """A one-shot export to the transfer box, to be run."""
+    file = {"format": "csv", "compression": "gzip", "name_pattern": pattern}
+    export = make_export(by, **{"destination": "transfer_box", "file": file, **definition})
+    return services.export_schedule(export=export, by=by)
+
+
+def test_no_file_replaces_that_of_another_export(marketer: Actor) -> None:
+    make_people(marketer)
+    patterns = ["people", "people", "$yyyy", "$yyyy"]
+    runs = []
+    for number, pattern in enumerate(patterns):
+        export = to_box(marketer, pattern, name=f"Export {number}", recipients=["crm@example.com"])
+        work()
+        runs.append(last_run(export))
+    first, second, third, fourth = runs
+    year = f"{first.created_at:%Y}"
+    assert [run.delivered_as for run in runs] == [
+        "out/people.csv.gz",
+        f"out/people_{second.pk}.csv.gz",
+        f"out/{year}.csv.gz",
+        f"out/{year}_{fourth.pk}.csv.gz",
+    ]
+    assert box(marketer) == {run.delivered_as.removeprefix("out/"): bytes_of(run) for run in runs}
+    assert [run.warnings for run in (first, third)] == [[], []]
+    assert second.warnings == [{"code": "NAME_TAKEN", "name": f"people_{second.pk}.csv.gz"}]
+    said = f"A file of this name was there already, so this one is called people_{second.pk}.csv.gz."
+    assert said in mail.outbox[1].body
+
+
+def test_a_name_with_the_number_may_be_taken_too(marketer: Actor) -> None:
+    first = last_run(to_box(marketer, "people", name="One"))
+    number = first.pk + 2
+    to_box(marketer, f"people_{number}", name="Two")
+    work()
+    assert last_run(to_box(marketer, "people", name="Three")).pk == number
+    work()
+    assert set(box(marketer)) == {"people.csv.gz", f"people_{number}.csv.gz", f"people_{number}-2.csv.gz"}
+
+
+def test_no_increment_replaces_another(marketer: Actor) -> None:
+    write(marketer, "ana@example.com")
+    export = make_recurring(marketer, now=NOW, file={"format": "csv", "delimiter": ",", "name_pattern": "feed_$yyyy"})
+    for address in ("bea@example.com", "caro@example.com"):
+        services.export_run_now(export=export, by=marketer)
+        work()
+        write(marketer, address)
+    later = last_run(export)
+    assert later.delivered_as == f"out/feed_{later.created_at:%Y}_{later.pk}.csv"
+    assert [emails(content) for _name, content in sorted(box(marketer).items())] == [
+        ["ana@example.com"],
+        ["bea@example.com"],
+    ]
+
+
+def test_a_constant_name_is_that_of_the_newest_run(marketer: Actor) -> None:
+    write(marketer, "ana@example.com")
+    export = make_recurring(marketer, now=NOW, file={"format": "csv", "name_pattern": "$name"})
+    box_root().parent.mkdir(parents=True, exist_ok=True)
+    box_root().write_bytes(b"")
+    run_at(DUE)
+    failed = last_run(export)
+    box_root().unlink()
+    for day in (1, 2):
+        run_at(DUE + dt.timedelta(days=day))
+        newest = last_run(export)
+        assert (newest.delivered_as, newest.warnings) == ("out/feed.csv", [{"code": "NO_ROWS"}] if day == 2 else [])
+        assert box(marketer) == {"feed.csv": bytes_of(newest)}
+    services.run_relaunch(run=failed, by=marketer)  # what is older does not come after what is newer
+    work()
+    assert box(marketer) == {"feed.csv": bytes_of(newest), f"feed_{failed.pk}.csv": bytes_of(failed)}
+
+
+def test_a_delivery_that_is_repeated_has_the_same_name(marketer: Actor) -> None:
+    make_people(marketer)
+    runs = []
+    for name in ("One", "Two"):
+        export = to_box(marketer, "people", name=name)
+        work()
+        runs.append(last_run(export))
+    for run in runs:  # as if the worker had been killed before it noted the delivery
+        name = run.delivered_as
+        ExportRun.objects.filter(pk=run.pk).update(delivered_at=None, delivered_as="", settled_at=None)
+        BatchJob.objects.filter(pk=run.job.pk).update(
+            status="failed", outcome="failed", failure_code="DESTINATION_REFUSED"
+        )
+        services.run_relaunch(run=services.run_get(run), by=marketer)
+        work()
+        assert services.run_get(run).delivered_as == name
+        assert services.run_get(run).warnings == run.warnings
+    assert len(box(marketer)) == 2
+
+
+def test_a_name_is_free_again_when_its_file_is_gone(marketer: Actor) -> None:
+    make_people(marketer)
+    first = last_run(to_box(marketer, "people", name="One"))
+    work()
+    ExportRun.objects.filter(pk=first.pk).update(delivered_at=timezone.now() - dt.timedelta(days=6, minutes=1))
+    second = to_box(marketer, "people", name="Two")
+    work()
+    assert (last_run(second).delivered_as, last_run(second).warnings) == ("out/people.csv.gz", [])
+
+
+def test_of_runs_that_deliver_at_once_each_has_a_name(marketer: Actor) -> None:
+    make_people(marketer)
+    for name in ("One", "Two"):
+        to_box(marketer, "people", name=name)
+    work()
+    ExportRun.objects.update(claimed_name="")
+    ready = threading.Barrier(2)
+
+    def claim(run: ExportRun) -> None:
+        try:
+            with transaction.atomic():
+                ready.wait(10)
+                name_claim(run, FileOptions(name_pattern="people", compression="gzip"))
+        finally:
+            connections.close_all()
+
+    runs = list(ExportRun.objects.order_by("pk"))
+    threads = [threading.Thread(target=claim, args=[run]) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert "people.csv.gz" in {run.claimed_name for run in runs}
+    assert len({run.claimed_name for run in runs}) == 2
+
+
+BY_NAME = {"format": "xlsx", "compression": "gzip", "name_pattern": "$name"}
+
+
+def test_a_pattern_is_checked_for_all_runs_to_come(marketer: Actor) -> None:
+    with pytest.raises(ExportRefusedError, match="too long") as refused:
+        make_export(marketer, file={"format": "csv", "name_pattern": "a" * 145 + "$run"})
+    assert refused.value.field == "file.name_pattern"
+
+
+def test_a_new_name_has_to_do_for_files(marketer: Actor) -> None:
+    export = make_export(marketer, file=BY_NAME)
+    with pytest.raises(ExportRefusedError, match="Windows keeps the name con") as refused:
+        services.export_update(export=export, by=marketer, changes={"name": "con"})
+    assert refused.value.field == "name"
+    changes = {"name": "con", "file": {"format": "csv", "name_pattern": "x"}}
+    assert services.export_update(export=export, by=marketer, changes=changes).name == "con"
+
+
+def test_a_copy_has_the_file_or_is_refused(marketer: Actor) -> None:
+    export = make_export(marketer, file=BY_NAME)
+    services.export_schedule(export=export, by=marketer)
+    work()
+    for copy in (
+        lambda name: services.export_copy(export=export, by=marketer, name=name),
+        lambda name: services.run_copy(run=last_run(export), by=marketer, name=name),
+    ):
+        with pytest.raises(ExportRefusedError, match="Windows keeps the name aux") as refused:
+            copy("aux")
+        assert refused.value.field == "name"
+    assert services.export_copy(export=export, by=marketer, name="Fine").file == export.file
+
+
+def test_a_pattern_that_is_no_longer_good_is_a_named_failure(marketer: Actor) -> None:
+    make_people(marketer)
+    export = make_recurring(marketer, now=NOW)
+    bad = {**export.file, "name_pattern": "a\u00adb"}
+    Export.objects.filter(pk=export.pk).update(file=bad)
+    run_at(DUE)
+    run = last_run(export)
+    assert (run.state, run.job.failure_code) == ("failed", "DEFINITION_INVALID")
+    assert "not seen" in run.job.failure_params["reason"]
+    services.export_unschedule(export=export, by=marketer)
+    with pytest.raises(ExportRefusedError, match="not seen") as refused:
+        services.export_schedule(export=export, by=marketer)
+    assert refused.value.field == "file.name_pattern"
+
+
+def test_part_files_that_were_left_go_after_their_time(marketer: Actor) -> None:
+    folder = box_root() / str(marketer.account.pk) / "out"
+    folder.mkdir(parents=True)
+    fresh, old = folder / f".{uuid4().hex}.part", folder / f".{uuid4().hex}.part"
+    for part, days in ((fresh, 0), (old, 6)):
+        part.write_bytes(b"email")
+        written = timezone.now().timestamp() - days * 86400
+        os.utime(part, (written, written))
+    account_expire(account=marketer.account, now=timezone.now())
+    assert list(box(marketer)) == [fresh.name]
+
+
 # What goes wrong.
 
 
@@ -440,6 +672,35 @@ def test_reports_go_to_the_recipients(marketer: Actor) -> None:
     assert f"/exports/runs/{run.pk}/" in text
 
 
+@pytest.mark.parametrize("format_", ["xlsx", "parquet"])
+def test_rows_are_shown_and_a_cancel_is_seen_while_a_file_is_made_in_one_piece(
+    marketer: Actor, format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_people(marketer, 10_000)
+    seen: list[int] = []
+    note = RunNotes.progress
+
+    def progress(notes: RunNotes, rows: int, content_bytes: int) -> None:
+        note(notes, rows, content_bytes)
+        notes.run.job.refresh_from_db()
+        if rows and not content_bytes:
+            seen.append(notes.run.job.reader_state["rows"])
+        if len(set(seen)) == 3:
+            services.run_cancel(run=notes.run, by=marketer)
+            seen.append(-1)
+
+    monkeypatch.setattr("exports.run.PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("exports.writers.parquet.BLOCK", 64 * 1024)
+    monkeypatch.setattr(RunNotes, "progress", progress)
+    export = make_export(marketer, file={"format": format_, "name_pattern": "people"})
+    services.export_schedule(export=export, by=marketer)
+    work()
+    assert seen[-1] == -1
+    assert seen[:-1] == sorted(seen[:-1])
+    assert last_run(export).state == "canceled"
+    assert FilePart.objects.count() == 0
+
+
 def test_what_was_removed_since_is_a_named_failure(marketer: Actor) -> None:
     database = make_people(marketer)
     winter = ContactList.objects.create(database=database, name="Winter")
@@ -450,6 +711,163 @@ def test_what_was_removed_since_is_a_named_failure(marketer: Actor) -> None:
     run = last_run(export)
     assert (run.state, run.job.failure_code) == ("failed", "SOURCE_TABLE_MISSING")
     assert not services.is_retryable(run)
+    assert FilePart.objects.count() == 0
+
+
+# All columns.
+
+
+def run_all(by: Actor, format_: str = "ndjson", **definition: Any) -> ExportRun:
+    """The run of an export of all columns, over what there is."""
+    name = f"All {Export.objects.count()}"
+    export = make_export(by, name=name, columns=None, file={"format": format_, "name_pattern": "all"}, **definition)
+    services.export_schedule(export=export, by=by)
+    work()
+    return last_run(export)
+
+
+def keys_of(run: ExportRun) -> set[str]:
+    return {key for line in lines_of(run) for key in json.loads(line)} - FIXED
+
+
+FIXED = {"email", "partner_user_id", "created_at", "updated_at"}
+
+
+def test_all_columns_are_those_that_any_row_has(marketer: Actor) -> None:
+    database = make_people(marketer, LOOKED_AT + 1)
+    old = Profile.objects.order_by("pk").first()
+    assert old is not None
+    old.attributes = {"only_here": 7, "mixed": 1, "vip": True, "none": None}
+    old.save()
+    last = Profile.objects.order_by("pk").last()
+    assert last is not None
+    last.attributes = {**{f"key_{n}": "v" for n in range(500)}, "mixed": "007", "vip": None}
+    last.save()
+    Profile.objects.filter(pk=last.pk - 1).update(attributes=[1])  # no object: it has no keys
+    found = {*(f"key_{n}" for n in range(500)), "only_here", "mixed", "vip", "tier", "first_name"}
+    run = run_all(marketer)
+    assert keys_of(run) == found
+    rows = {row["email"]: row for row in map(json.loads, lines_of(run))}
+    assert (rows[old.email]["only_here"], rows[old.email]["vip"], rows[old.email]["mixed"]) == (7, True, "1")
+    assert (rows[last.email]["mixed"], rows[last.email]["key_499"]) == ("007", "v")
+    header = lines_of(run_all(marketer, "csv"))[0].split(";")
+    assert set(header) - FIXED == found
+    # Those of the rows that the file holds, and of no others.
+    narrowed = run_all(marketer, filter={"and": [{"field": "attributes.only_here", "op": "is_not_empty"}]})
+    assert keys_of(narrowed) == {"only_here", "mixed", "vip"}
+    nobody = run_all(marketer, filter={"and": [{"field": "email", "op": "is", "value": "nobody@example.com"}]})
+    assert (nobody.state, nobody.rows) == ("succeeded", 0)
+    people = ContactList.objects.create(database=database, name="Some")
+    ListMember.objects.create(contact_list=people, profile=old, joined_at=timezone.now())
+    assert {"only_here", "mixed", "vip"} < keys_of(run_all(marketer, data_type="list_member", table="Some"))
+
+
+@pytest.mark.parametrize("format_", ["csv", "psv", "ndjson", "json", "xml", "xlsx", "parquet"])
+def test_any_key_has_a_header_of_its_own(format_: str, marketer: Actor) -> None:
+    make_people(marketer, 1)
+    long = "k" * 254 + "l"
+    Profile.objects.update(attributes={**ODD_KEYS, "sp": "none", long: "other"})
+    run = run_all(marketer, format_)
+    row = row_of(bytes_of(run), format_)
+    assert len(row) == len(FIXED) + len(ODD_KEYS) + 2
+    assert {*ODD_KEYS.values(), "none", "other"} < set(row.values())
+    assert all(name.isprintable() and name == name.strip() and 0 < len(name) <= 200 for name in row)
+    assert {"attributes. sp", "attributes.sp", "漢字 é"} < set(row)
+
+
+@pytest.mark.parametrize("format_", ["csv", "psv", "ndjson", "json", "xml", "xlsx", "parquet"])
+def test_a_type_that_was_changed_loses_no_value(format_: str, marketer: Actor) -> None:
+    columns = [{"name": "n", "type": "number"}, {"name": "at", "type": "datetime"}]
+    table = DataTable.objects.create(
+        database=make_people(marketer, 0), name="Rates", slug="rates", kind="repository", columns=columns
+    )
+    Record.objects.create(table=table, values={"n": "abc", "at": "soon"})
+    run = run_all(marketer, format_, data_type="repository", table="rates")
+    row = row_of(bytes_of(run), format_)
+    assert (row["n"], row["at"]) == ("abc", "soon")
+
+
+def row_of(content: bytes, format_: str) -> dict[str, Any]:
+    """The only row of a file, by the names of its columns; without what is empty."""
+    if format_ in ("csv", "psv"):
+        lines = csv.reader(io.StringIO(content.decode(), newline=""), delimiter="|" if format_ == "psv" else ";")
+        names, cells = lines
+        assert len(set(names)) == len(names)
+        return dict(zip(names, cells, strict=True))
+    if format_ == "xlsx":
+        names, cells = openpyxl.load_workbook(io.BytesIO(content)).active.iter_rows(values_only=True)
+        return dict(zip(names, cells, strict=True))
+    if format_ == "parquet":
+        return dict(parquet.read_table(io.BytesIO(content)).to_pylist()[0])
+    if format_ == "xml":
+        (row,) = ElementTree.fromstring(content)
+        return {str(field.get("name")): field.text for field in row} | {"partner_user_id": None}
+    parsed = json.loads(content)
+    return dict(parsed[0] if format_ == "json" else parsed)
+
+
+def test_all_columns_of_a_window(marketer: Actor) -> None:
+    write(marketer, "ana@example.com")
+    export = make_recurring(marketer, now=NOW, columns=None, deletions=True)
+    run_at(DUE)
+    assert lines_of(last_run(export))[0].split(",")[-4:] == ["tier", *TOLD]
+    make_people(marketer, 1)
+    Profile.objects.filter(email="person-00000@example.com").update(attributes={"plan": "x"})
+    Profile.objects.filter(email="ana@example.com").delete()
+    run_at(DUE + dt.timedelta(days=1))
+    header, gone, there = (line.split(",") for line in lines_of(last_run(export)))
+    assert header[-4:] == ["plan", *TOLD]
+    assert (gone[-1], there[-4], there[-1]) == ("true", "x", "false")
+    assert last_run(export).deletions == 1
+
+
+def test_more_columns_than_a_file_can_have_is_a_named_failure(marketer: Actor) -> None:
+    make_people(marketer, 1)
+    Profile.objects.update(attributes={f"key_{n}": n for n in range(1700)})
+    run = run_all(marketer)
+    assert (run.state, run.job.failure_code) == ("failed", "DEFINITION_INVALID")
+    reason = run.job.failure_params["reason"]
+    assert "1704" in reason
+    assert "Choose columns" in reason
+    Profile.objects.update(attributes={f"key_{n}": n + 0.5 for n in range(COLUMNS_MAX - len(FIXED))})
+    for format_ in ("ndjson", "csv", "parquet", "xlsx", "xml"):
+        run = run_all(marketer, format_)
+        assert (run.state, run.rows) == ("succeeded", 1), format_
+
+
+def test_waiting_too_long_for_the_keys_is_a_named_failure(marketer: Actor, settings: Any) -> None:
+    make_people(marketer, 1)
+    settings.EXPORT_QUERY_SECONDS = 1
+    export = make_export(marketer, columns=None, file={"format": "ndjson"})
+    services.export_schedule(export=export, by=marketer)
+    settled_window()
+    other = connection.copy()
+    with closing(other), other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("LOCK TABLE audience_profile")
+        kernel.queue_work("long")
+        run = last_run(export)
+        assert (run.state, run.job.failure_code) == ("failed", "QUERY_TOO_SLOW")
+    services.run_relaunch(run=run, by=marketer)
+    work()
+    run.refresh_from_db()
+    assert run.rows == 1
+    assert keys_of(run) == {"tier", "first_name"}
+
+
+def test_settling_types_for_too_long_is_a_named_failure(
+    marketer: Actor, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_people(marketer, 1)
+    Profile.objects.update(attributes={"points": 7})
+    settings.EXPORT_QUERY_SECONDS = 1
+    slow = Func(template="(SELECT pg_sleep(9)::text)", output_field=TextField())
+    monkeypatch.setattr(base, "_type_of", lambda one: slow)
+    export = make_export(marketer, columns=[{"field": "attributes.points"}], file={"format": "parquet"})
+    services.export_schedule(export=export, by=marketer)
+    work()
+    run = last_run(export)
+    assert (run.state, run.job.failure_code) == ("failed", "QUERY_TOO_SLOW")
     assert FilePart.objects.count() == 0
 
 
@@ -503,8 +921,6 @@ def test_a_full_disk(marketer: Actor, tmp_path: Path, settings: Any) -> None:
 
 
 def test_artifacts_go_after_their_time_and_reports_stay(marketer: Actor) -> None:
-    from batchjobs.expiry import account_expire
-
     write(marketer, "ana@example.com")
     export = make_recurring(marketer, now=NOW)
     run_at(DUE)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,14 +14,15 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.permissions import Role
-from audience.models import ContactList, DataTable, Interaction, Segment
+from audience.models import ContactList, DataTable, Interaction, Profile, Segment
 from audience.services import database_default
 from exports import services
 from exports.models import Destination, Export
 from exports.states import State
+from exports.wizard.filter import as_option, of_option
 from exports.wizard.forms import DataForm, DestinationForm, FileForm, ReportForm
 from exports.wizard.when import WhenForm
-from tests.exports import make_export, make_people
+from tests.exports import ODD_KEYS, make_export, make_people
 from tests.factories import make_account, make_actor
 
 pytestmark = pytest.mark.django_db
@@ -177,6 +180,24 @@ def test_two_windows(marta: Client, marketer: Actor) -> None:
     stamp = marta.get(edit(export, 6)).context["stamp"]
     services.export_update(export=export, by=marketer, changes={"name": "Renamed"})
     assert marta.post(edit(export, 6), {**sent, "stamp": stamp}).status_code == 303
+
+
+def test_a_summary_that_is_no_longer_true(marta: Client, marketer: Actor) -> None:
+    export = draft(marketer)
+    stamp = marta.get(edit(export, 7)).context["stamp"]
+    services.export_update(export=export, by=marketer, changes={"recipients": ["b@example.com"]})
+    refused = marta.post(edit(export, 7), {"stamp": stamp, "go": "next"})
+    html = refused.content.decode()
+    assert refused.status_code == 422
+    assert "changed meanwhile" in html
+    assert "b@example.com" in html
+    assert "is yours" not in html
+    export.refresh_from_db()
+    assert export.state == State.DRAFT
+    answer = marta.post(edit(export, 7), {"stamp": refused.context["stamp"], "go": "next"})
+    assert answer.status_code == 303
+    export.refresh_from_db()
+    assert export.state == State.STARTED
 
 
 # Step 1.
@@ -402,6 +423,39 @@ def test_choosing_begins_with_all(marta: Client, marketer: Actor) -> None:
     assert "attributes.tier" in columns_now(html)
 
 
+def test_any_key_can_be_chosen_and_asked_about(marta: Client, marketer: Actor) -> None:
+    """As a browser sends it: with line breaks of its own in the values of options."""
+    database = make_people(marketer, 1)
+    keys = {**ODD_KEYS, "k" * 254 + "l": "other", "sp": "none"}
+    Profile.objects.filter(database=database).update(attributes=keys)
+    export = draft(marketer)
+    names = [f"attributes.{key}" for key in keys]
+    shown = marta.get(edit(export, 2)).content.decode()
+    (add,) = re.findall(r'<select[^>]* name="add".*?</select>', shown, re.DOTALL)
+    options = [browsers(html.unescape(value)) for value in re.findall(r'<option value="([^"]*)"', add)]
+    sent = {**columns(("email", "email")), "do": "add", "add": options}
+    form = marta.post(edit(export, 2), sent).context["form"]
+    assert {pair["field"] for pair in form.pairs} > set(names)
+    sent = {
+        **columns(*((pair["field"], pair["header"]) for pair in form.pairs)),
+        **rules(*((as_option(name), "is", "v", "") for name in names)),
+    }
+    assert marta.post(edit(export, 2), sent).status_code == 303
+    export.refresh_from_db()
+    assert [column["field"] for column in export.columns or []] == [pair["field"] for pair in form.pairs]
+    assert [rule["field"] for rule in export.filter["and"]] == names
+    again = marta.get(edit(export, 2)).content.decode()
+    chosen = re.findall(r'<option value="([^"]*)" selected', again)
+    assert {of_option(browsers(html.unescape(value))) for value in chosen} > set(names)
+    assert json.loads(html.unescape(re.findall(r'name="column_fields" value="([^"]*)"', again)[0])) == [
+        pair["field"] for pair in form.pairs
+    ]
+
+
+def browsers(text: str) -> str:
+    return re.sub(r"\r\n|\r|\n", "\r\n", text)
+
+
 def test_buttons_of_the_filter(marta: Client, marketer: Actor) -> None:
     make_people(marketer, 1)
     export = draft(marketer)
@@ -535,6 +589,23 @@ def test_the_name_of_today(marta: Client, marketer: Actor) -> None:
     assert "$x is not known" in html
 
 
+def test_a_name_that_would_get_too_long_one_day(marta: Client, marketer: Actor) -> None:
+    long = file(name_pattern="a" * 145 + "$run")
+    html = marta.post(edit(draft(marketer), 3), {**long, "do": "refresh"}).content.decode()
+    assert "gets too long" in html
+    assert "A run today would be named" not in html
+
+
+def test_a_new_name_has_to_do_for_files(marta: Client, marketer: Actor) -> None:
+    export = draft(marketer, file={"format": "csv", "name_pattern": "$name"})
+    response = marta.post(edit(export, 1), data(name="con"))
+    assert response.status_code == 422
+    assert "Windows keeps the name con" in " ".join(response.context["form"].errors["name"])
+    response = marta.post(f"/exports/{export.pk}/copy/", {"name": "aux"})
+    assert response.status_code == 422
+    assert "Windows keeps the name aux" in response.content.decode()
+
+
 # Step 4.
 
 
@@ -617,6 +688,11 @@ def test_the_next_runs_tell_of_clocks(marta: Client, marketer: Actor) -> None:
     assert "Clocks go forward: 01:30 does not exist, so it runs at 02:30" in html
     assert "Mon 00:30" in html
     assert "when all of it is filled in" in marta.post(f"/exports/{export.pk}/next-runs/", when(at="")).content.decode()
+    # What says nothing is left out.
+    assert re.findall('scope="col">([^<]*)<', html) == ["Europe/Lisbon", "UTC"]
+    html = marta.post(f"/exports/{export.pk}/next-runs/", when(zone="UTC")).content.decode()
+    assert re.findall('scope="col">([^<]*)<', html) == ["UTC"]
+    assert html.count("<td") == 5
 
 
 def test_times_are_added_and_removed(marta: Client, marketer: Actor) -> None:
@@ -629,9 +705,14 @@ def test_times_are_added_and_removed(marta: Client, marketer: Actor) -> None:
 
 def test_an_incremental_export_begins_as_one_says(marta: Client, marketer: Actor) -> None:
     export = recurring(marketer, type="incremental")
-    assert marta.post(edit(export, 5), when(start_with="changes")).status_code == 303
+    assert marta.post(edit(export, 5), when(start_with="changes", deletions="on")).status_code == 303
     export.refresh_from_db()
-    assert export.start_with == "changes"
+    assert (export.start_with, export.deletions) == ("changes", True)
+    assert "Told, in columns of their own" in marta.get(edit(export, 7)).content.decode()
+    columns = [{"field": "email", "header": "_id"}]
+    Export.objects.filter(pk=export.pk).update(columns=columns, deletions=False)
+    answer = marta.post(edit(export, 5), when(start_with="changes", deletions="on"))
+    assert (answer.status_code, "“_id” is a column of the deletions" in answer.content.decode()) == (422, True)
     assert marta.post(edit(export, 5), when(start_with="nothing")).status_code == 422
 
 

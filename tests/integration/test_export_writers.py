@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from time import sleep
 from typing import Any
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ import duckdb
 import openpyxl
 import psycopg
 import pytest
+import xlsxwriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -82,6 +84,7 @@ ROWS = [
 @pytest.fixture
 def session() -> Iterator[psycopg.Connection[Any]]:
     with open_session("writers") as opened:
+        opened.execute("SET statement_timeout = 0")  # a run has its own, longer than the lease of tests
         opened.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield opened
         opened.close()
@@ -250,6 +253,48 @@ def test_one_that_is_told_to_stop_leaves_no_session(session: psycopg.Connection[
         for _block in written:
             pass
     written.close()
+    assert session.closed
+
+
+def test_rows_that_arrive_in_many_pieces(session: psycopg.Connection[Any]) -> None:
+    select = "SELECT repeat(n::text, 3000000) AS c0, n::bigint AS k FROM generate_series(1, 9) n"
+    columns = (OutColumn("a", ColumnType.TEXT),)
+    written = write(session, Selection(select, columns), FileOptions(format="csv", header=False))
+    assert b"".join(written).splitlines() == [b"%d" % number * 3_000_000 for number in range(1, 10)]
+    assert written.rows == 9
+
+
+@pytest.mark.parametrize("format_", ["csv", "ndjson", "json", "xml", "xlsx", "parquet"])
+def test_rows_are_counted_while_they_pass(session: psycopg.Connection[Any], format_: str) -> None:
+    seen: list[int] = []
+    written = write(session, many(60_000), FileOptions(format=format_), alive=lambda: seen.append(written.rows))
+    assert b"".join(written)
+    assert written.rows == 60_000
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 3
+
+
+def test_many_pieces_are_taken_at_once(session: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr("exports.writers.reading.NAP_SECONDS", 0.002)
+    monkeypatch.setattr("exports.writers.reading.time.sleep", lambda seconds: (naps.append(seconds), sleep(seconds)))
+    content, pieces = b"".join(write(session, many(400_000), FileOptions(format="csv"))), 8_192
+    assert 0 < len(naps) < len(content) / pieces / 2
+
+
+def test_a_session_that_is_ended_meanwhile(session: psycopg.Connection[Any]) -> None:
+    select = "SELECT pg_sleep(0.01)::text AS c0, n::bigint AS k FROM generate_series(1, 10000) n"
+
+    def end() -> None:
+        with open_session("another") as another:
+            another.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
+
+    written = write(session, Selection(select, (OutColumn("a", ColumnType.TEXT),)), FileOptions(format="csv"))
+    timer = threading.Timer(0.2, end)
+    timer.start()
+    with pytest.raises(psycopg.OperationalError):
+        b"".join(written)
+    timer.join()
     assert session.closed
 
 
@@ -528,6 +573,37 @@ def test_one_that_is_stopped_halfway_leaves_nothing(
             pass
     written.close()
     assert session.closed
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("at", [1, 4, 12])
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_workbook_whose_packing_is_stopped_leaves_nothing(
+    session: psycopg.Connection[Any], error: type[Exception], at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    threads = threading.active_count()
+    packed: list[xlsxwriter.Workbook] = []
+    pack, calls = xlsxwriter.Workbook.close, 0
+
+    def close(book: xlsxwriter.Workbook) -> None:
+        packed.append(book)
+        pack(book)
+
+    def alive() -> None:
+        nonlocal calls
+        calls += bool(packed)
+        if calls == at:
+            raise error("stop")
+
+    monkeypatch.setattr(xlsxwriter.Workbook, "close", close)
+    written = write(session, many(6_000), FileOptions(format="xlsx"), alive=alive)
+    with pytest.raises(error, match="stop"):
+        b"".join(written)
+    written.close()
+    assert not packed[0].fileclosed
+    assert calls == at
     assert list(tmp_path.iterdir()) == []
     assert threading.active_count() == threads
 

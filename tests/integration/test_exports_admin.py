@@ -254,6 +254,7 @@ def test_a_name_is_used_once(client: Client, account: Account, by: Actor) -> Non
         ("file", {"format": "docx"}, "format: It is one of"),
         ("file", {"format": "csv", "nonsense": 1}, "nonsense: It is none of"),
         ("file", {"format": "csv", "name_pattern": "../x"}, "name_pattern: "),
+        ("file", {"format": "csv", "name_pattern": "a" * 145 + "$run"}, "name_pattern: "),
         ("file", "5", "format: "),
         ("destination", "", "required"),
         ("destination", "999", "valid choice"),
@@ -271,6 +272,11 @@ def test_what_is_wrong_is_said_at_its_field(client: Client, by: Actor, field: st
     assert list(errors) == [field]
     assert message in errors[field][0]
     assert Export.objects.filter(pk=flow.pk).values().get() == before
+
+
+def test_a_new_name_has_to_do_for_files(client: Client, by: Actor) -> None:
+    flow = make_flow(by, file={"format": "csv", "name_pattern": "$name"})
+    assert "Windows keeps the name con" in errors_of(change(client, flow, name="con"))["file"][0]
 
 
 def test_only_what_is_the_accounts_own_can_be_chosen(client: Client, by: Actor) -> None:
@@ -308,6 +314,19 @@ def test_what_its_account_unscheduled_is_the_accounts(client: Client, by: Actor)
         support.custom_update(export=flow, by=by, changes={}, support_note="")
 
 
+def test_a_draft_of_theirs_is_deleted(client: Client, account: Account, by: Actor) -> None:
+    flow = make_flow(by)
+    support.custom_schedule(export=flow, by=by)
+    assert client.post(f"{EXPORTS}{flow.pk}/delete/", {"post": "yes"}).status_code == 403
+    support.custom_unschedule(export=flow, by=by)
+    assert "Flow" in client.get(f"{EXPORTS}{flow.pk}/delete/").content.decode()
+    assert client.post(f"{EXPORTS}{flow.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not Export.objects.exists()
+    assert actions_of(account)[-1] == ("export.deleted", "support@example.com")
+    standard = make_export(by, name="Mine")
+    assert client.post(f"{EXPORTS}{standard.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
 def test_who_is_late_is_told(client: Client, by: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page was opened as a draft, and somebody schedules it while it is saved."""
     flow = make_flow(by)
@@ -324,6 +343,16 @@ def test_who_is_late_is_told(client: Client, by: Actor, monkeypatch: pytest.Monk
         "This cannot be done with an export that is “Scheduled”."
     ]
     assert Export.objects.get(pk=flow.pk).support_note == ""
+    Export.objects.filter(pk=flow.pk).update(state=State.DRAFT)
+    remove = support.custom_delete
+
+    def too_late(**given: Any) -> None:
+        Export.objects.filter(pk=flow.pk).update(state=State.SCHEDULED)
+        remove(**given)
+
+    monkeypatch.setattr(support, "custom_delete", too_late)
+    assert client.post(f"{EXPORTS}{flow.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert Export.objects.filter(pk=flow.pk).exists()
 
 
 # Runs.

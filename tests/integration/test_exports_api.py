@@ -27,7 +27,17 @@ from batchjobs import kernel
 from exports import dispatch, support
 from exports.errors import ERRORS
 from exports.models import Destination, Export, ExportRun
-from tests.exports import DAILY, last_run, make_export, make_people, make_recurring, settled_window, work
+from tests.exports import (
+    DAILY,
+    ODD_KEYS,
+    bytes_of,
+    last_run,
+    make_export,
+    make_people,
+    make_recurring,
+    settled_window,
+    work,
+)
 from tests.factories import make_account
 from tests.integration.test_api_jobs import Program
 from tests.rows import make_token
@@ -375,6 +385,7 @@ def test_a_file_that_is_no_longer_kept(program: ExportProgram, by: Actor) -> Non
         ("file.quoting", {"file": {"format": "csv", "quoting": "some"}}),
         ("file.name_pattern", {"file": {"format": "csv", "name_pattern": "../$name"}}),
         ("file.name_pattern", {"file": {"format": "csv", "name_pattern": "$nonsense"}}),
+        ("file.name_pattern", {"file": {"format": "csv", "name_pattern": "a" * 145 + "$run"}}),
         ("file.formula_safe", {"file": {"format": "csv", "formula_safe": 1}}),
         ("file.nonsense", {"file": {"format": "csv", "nonsense": 1}}),
         ("destination", {"destination": 999}),
@@ -392,6 +403,8 @@ def test_a_file_that_is_no_longer_kept(program: ExportProgram, by: Actor) -> Non
         ("run_at", {"run_at": "9999-12-31T23:59:59-14:00"}),
         ("run_at", {"run_at": "0001-01-01T00:00:00+14:00"}),
         ("start_with", {"start_with": "nothing"}),
+        ("deletions", {"deletions": "no"}),
+        ("deletions", {"type": "incremental", "deletions": True, "columns": [{"field": "email", "header": "_id"}]}),
         ("send_empty", {"send_empty": "no"}),
         ("recipients", {"recipients": "crm@example.com"}),
         ("recipients", {"recipients": ["crm"]}),
@@ -574,6 +587,32 @@ def test_exports_of_support_staff(program: ExportProgram, by: Actor) -> None:
 # Lists, fields and the document.
 
 
+def test_what_is_listed_can_be_taken(program: ExportProgram, by: Actor) -> None:
+    make_people(by, 2)
+    Profile.objects.filter(email="person-00000@example.com").update(attributes=ODD_KEYS)
+    listed = [field["name"] for field in program.get(f"{URL}/fields", {"data_type": "profile"}).json()["items"]]
+    odd = [f"attributes.{key}" for key in ODD_KEYS]
+    assert set(odd) < set(listed)
+    for at, (name, value) in enumerate(zip(odd, ODD_KEYS.values(), strict=True)):
+        export = program.made(
+            name=f"Odd {at}",
+            columns=[{"field": name}],
+            filter={"and": [{"field": name, "op": "is", "value": value}]},
+        )
+        assert export["columns"][0]["field"] == name
+        program.ask(export, "run")
+        work()
+        run = last_run(Export.objects.get(pk=export["id"]))
+        header, row = csv.reader(io.StringIO(bytes_of(run).decode(), newline=""))
+        assert header == [export["columns"][0]["header"]]
+        assert header[0].isprintable()
+        assert row == [value]
+    for name in ("attributes.\0", "attributes.\ud800", f"attributes.{'x' * 256}", "x" * 275, " email", "attributes."):
+        refused = program.create(name="No", columns=[{"field": name}])
+        assert refused.status_code == 422, name
+        assert refused.json()["errors"][0]["field"] in ("columns", "body"), name  # some are no text to start with
+
+
 @pytest.mark.parametrize("sort", ["created_at", "-created_at", "name", "-name"])
 def test_pages_hold_every_export_once(program: ExportProgram, by: Actor, sort: str) -> None:
     exports = [make_export(by, name=f"Export {letter} {n}") for n, letter in enumerate("bAcDa")]
@@ -621,7 +660,9 @@ def test_filters(program: ExportProgram, by: Actor) -> None:
     assert ids("status=scheduled") == ids("type=incremental") == ids("q=FEED") == {feed.pk}
     assert ids("status=draft,scheduled") == ids("status=draft&status=scheduled") == {one.pk, feed.pk}
     assert ids(f"database={one.database.slug}") == {one.pk, feed.pk}
-    assert ids("database=nowhere") == ids("status=started") == set()
+    assert ids("status=started") == set()
+    refused = program.get(f"{URL}?database=nowhere")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "database")
 
 
 @pytest.mark.parametrize(

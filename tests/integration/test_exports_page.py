@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.permissions import Role
-from audience.models import Profile, Suppression
+from audience.models import Database, Profile, Suppression
+from audience.services import database_default
 from batchjobs.files import remove_bytes
 from exports import services
 from exports.models import Destination, Export, ExportRun
@@ -166,6 +167,16 @@ class TestList:
         (database,) = figures(html, "database")
         assert len(names(get(marta, f"{LIST}?tab=draft&database={database}"))) == 3
         assert len(names(get(marta, f"{LIST}?tab=draft&database=999999999"))) == 3  # another account's says nothing
+
+    def test_databases_without_exports_do_not_push_the_others_away(self, marta: Client, marketer: Actor):
+        make_export(marketer, name="One")
+        used = database_default(account=marketer.account)
+        others = [Database.objects.create(account=marketer.account, name=f"A {n}", slug=f"a-{n}") for n in range(10)]
+        html = get(marta, f"{LIST}?tab=draft&database={others[7].pk}")
+        shown, folded = html.split('id="export-facet-database"')
+        assert set(figures(shown, "database")) == {str(used.pk), str(others[7].pk)}
+        assert set(figures(folded, "database")) == {str(one.pk) for one in others} - {str(others[7].pk)}
+        assert "9 more" in folded
 
     def test_status_is_a_facet_of_finished_runs(self, marta: Client, marketer: Actor):
         make_people(marketer)
@@ -331,9 +342,19 @@ class TestDrawers:
             "gzip, 1 KB unpacked" if (runs[0].content_bytes or 0) >= 1000 else "gzip,",
         ):  # fmt: skip
             assert part in said, part
-        second = text(get(marta, f"{LIST}runs/{runs[1].pk}/"))
+        second = text(get(marta, f"{LIST}runs/{runs[1].pk}/").split('class="drawer"')[1])
         assert "Window Changes after" in second
-        assert "The file has no rows." in second
+        assert "0 rows delivered to Transfer box" in second
+        assert "The file has no rows." not in second  # once is enough
+
+    def test_report_of_a_run_that_sent_nothing(self, marta: Client, marketer: Actor):
+        make_people(marketer, 0)
+        feed = make_recurring(marketer, send_empty=False)
+        services.export_run_now(export=feed, by=marketer)
+        work()
+        said = text(get(marta, f"{LIST}runs/{last_run(feed).pk}/").split('class="drawer"')[1])
+        assert said.count("nothing to send") == 1
+        assert "The file has no rows." not in said
 
     def test_report_of_what_never_ran(self, marta: Client, marketer: Actor):
         feed = make_recurring(marketer)

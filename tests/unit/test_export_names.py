@@ -10,8 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exports.names import BYTES_MAX, CHARACTERS_MAX, WORDS, PatternError, file_name, pattern_check, slug
+from exports.names import (
+    BYTES_MAX,
+    CHARACTERS_MAX,
+    LONGEST_RUN,
+    WORDS,
+    PatternError,
+    file_name,
+    is_constant,
+    pattern_check,
+    slug,
+    with_number,
+)
+from exports.writers.options import NAME_PATTERN
 
+UNSEEN = (
+    *("\u00ad", "\u034f", "\u115f", "\u1160", "\u17b4", "\u180b", "\u180e", "\u200c", "\u200d", "\u2061", "\u2800"),
+    *("\u3164", "\ufe0f", "\uffa0", "\ufff9", "\U000e0041", "\U000e0100"),
+)
 # 23:05:09 in UTC is the next day in Tokyo.
 MOMENT = dt.datetime(2026, 3, 4, 23, 5, 9, tzinfo=dt.UTC)
 
@@ -35,6 +51,8 @@ def named(pattern: str, *, zone: str = "UTC", name: str = "Opt-ins of Málaga", 
         ("$run.daily", "417.daily.csv"),
         ("日報_$yyyyMMdd", "日報_20260304.csv"),
         ("Ma\u0301laga", "M\u00e1laga.csv"),
+        ("می\u200cخواهم", "می\u200cخواهم.csv"),  # Persian: "I want" is not written without the non-joiner
+        ("ශ්\u200dරී", "ශ්\u200dරී.csv"),  # Sinhala: nor is "Sri" without the joiner
     ],
 )
 def test_a_pattern_is_filled_in(pattern: str, expected: str):
@@ -95,6 +113,9 @@ def test_a_suffix_is_not_doubled(pattern: str, suffix: str, expected: str):
         ("a\u2028b", "not seen"),
         ("a\u202egpj.b", "not seen"),
         ("a\ud800b", "not seen"),
+        *((f"a{unseen}b", "not seen") for unseen in UNSEEN),
+        ("日\u200d報", "not seen"),
+        ("می\u200c\u200cخواهم", "not seen"),
         ("con", "Windows keeps the name con"),
         ("NUL", "Windows keeps the name NUL"),
         ("aux.$run", "Windows keeps the name aux"),
@@ -136,6 +157,24 @@ def test_a_pattern_is_checked_for_all_runs_to_come():
 
 
 @pytest.mark.parametrize(
+    ("pattern", "constant"),
+    [("people", True), ("$name", True), ("people_$run", False), ("$yyyyMMdd", False), ("$name_$ss", False)],
+)
+def test_which_patterns_name_all_runs_alike(pattern: str, constant: bool):
+    assert is_constant(pattern) is constant
+
+
+@pytest.mark.parametrize("stem", ["a" * 146, "日" * 78, "é" * 118])
+def test_a_number_has_room_in_any_name(stem: str):
+    for number in ("7", f"{LONGEST_RUN}-2"):
+        name = with_number(f"{stem}.csv", number, suffix=".csv")
+        assert name.endswith(f"{stem[0]}_{number}.csv")
+        assert len(name) <= CHARACTERS_MAX
+        assert len(name.encode()) <= BYTES_MAX
+    assert with_number("a.csv.gz", "7", suffix=".csv.gz") == "a_7.csv.gz"
+
+
+@pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("Weekly opt-outs!", "weekly-opt-outs"),
@@ -145,19 +184,21 @@ def test_a_pattern_is_checked_for_all_runs_to_come():
         ("$run", "run"),
         ("!?", "export"),
         ("", "export"),
-        ("日" * 120, "日" * 40),
-        ("x" * 120, "x" * 120),
+        ("日" * 120, "日" * 36),
+        ("a\u3164b\u00ad\ufe0f", "ab"),
+        ("\uffa0\u115f", "export"),
+        ("x" * 120, "x" * 110),
     ],
-    ids=["words", "umlauts", "japanese", "path", "dollar", "marks", "empty", "long-japanese", "long"],
+    ids=["words", "umlauts", "japanese", "path", "dollar", "marks", "empty", "long-ja", "unseen", "all-unseen", "long"],
 )
 def test_the_name_of_an_export_in_that_of_a_file(name: str, expected: str):
     assert slug(name) == expected
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.text(max_size=120), st.sampled_from([".csv", ".csv.gz", ".ndjson", ".xlsx", ".zip"]))
+@given(st.text(max_size=120), st.sampled_from([".csv", ".csv.gz", ".ndjson.gz", ".parquet.gz", ".zip"]))
 def test_any_name_does_with_the_usual_pattern(name: str, suffix: str):
-    pattern_check("$name_$yyyyMMdd_$HHmmss", name=name, suffix=suffix)
+    pattern_check(NAME_PATTERN, name=name, suffix=suffix)
 
 
 words = st.sampled_from([f"${word}" for word in WORDS] + [".csv", ".gz", ".", "-", "con", "/", " "])
