@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 from audience.models import Database, Tombstone
 from audience.windows import Window
 from exports.rows import ColumnType, OutColumn, Selection
-from exports.sources.expressions import AsText, JsonText, JsonValue, UtcText, typed
+from exports.sources.expressions import AsNumber, AsText, JsonText, JsonValue, UtcText, typed
 from exports.writers.values import distinct
 
 if TYPE_CHECKING:
@@ -466,8 +466,15 @@ def _settled(rows: Rows, found: list[Field], ask: Ask) -> list[Field]:
     settled = [_as_text(one) if one.guesses else one for one in found]
     agreed = [pair for pair, answer in zip(asked, answers or [False] * len(asked), strict=True) if answer]
     for at, kind in reversed(agreed):  # the first guess is the last word
-        settled[at] = replace(found[at], type=kind, value=found[at].as_type(kind))
+        settled[at] = replace(found[at], type=kind, value=_agreed(found[at], kind))
     return settled
+
+
+def _agreed(one: Field, kind: ColumnType) -> Combinable:
+    """The value as one of the type that all rows agree with."""
+    if one.is_free and kind is ColumnType.NUMBER and one.raw is not None:
+        return AsNumber(one.raw, models.DecimalField())
+    return one.as_type(kind)
 
 
 def ask_now(query: str) -> Any:

@@ -69,7 +69,3 @@ def distinct(names: list[str]) -> list[str]:
 def literal(session: psycopg.Connection[Any], text: str) -> str:
     """A text as an SQL literal."""
     return psycopg.sql.Literal(text).as_string(session)
-
-
-def identifier(session: psycopg.Connection[Any], text: str) -> str:
-    return psycopg.sql.Identifier(text).as_string(session)

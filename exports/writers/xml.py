@@ -13,45 +13,45 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.sax.saxutils import quoteattr
 
-from exports.rows import ColumnType
 from exports.writers.base import Reading
-from exports.writers.reading import RAW
-from exports.writers.values import evaluated_once, literal, plain_text
+from exports.writers.cells import NULL, blocks_of_cells, filled
 
-# RAW's quotes and whatever of the kind a text holds: all of it goes.
 UNKNOWN = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 NO_CHARACTERS = ("\ufffe".encode(), "\uffff".encode())
-ESCAPED = (ColumnType.TEXT, ColumnType.JSON)
+# What COPY tells by a backslash. A reader would take CR for a line feed.
+TOLD = {rb"\n": b"\n", rb"\t": b"\t", rb"\r": b"&#13;", rb"\b": b"", rb"\f": b"", rb"\v": b""}
 
 
 def blocks(reading: Reading) -> Iterator[bytes]:
+    fields = []
+    for column in reading.selection.columns:
+        name = quoteattr("".join(letter for letter in column.header if ord(letter) >= 32))
+        fields.append(b"<field name=%b>%%b</field>" % name.encode().replace(b"%", b"%%").replace(b"\\", rb"\\"))
+    template = b"<row>%b</row>\n" % b"".join(fields)
+    missing = [field % NULL for field in fields]
     yield b'<?xml version="1.0" encoding="UTF-8"?>\n<rows>\n'
-    for block in reading.copy(_statement(reading)):
-        kept = block.translate(None, UNKNOWN)
-        for character in NO_CHARACTERS:
-            if character in kept:
-                kept = kept.replace(character, b"")
-        yield kept
+    for cells, told in blocks_of_cells(reading, _escaped, {}):
+        block = filled(template, cells, len(fields))
+        if told and NULL in block:
+            for field in missing:
+                block = block.replace(field, b"")
+        yield _without_backslashes(block) if b"\\" in block else block
     yield b"</rows>\n"
 
 
-def _statement(reading: Reading) -> str:
-    values = []
-    for at, column in enumerate(reading.selection.columns):
-        text = plain_text(f"c{at}", column.type)
-        if column.type in ESCAPED:
-            text = _escaped(text)
-        name = quoteattr("".join(letter for letter in column.header if ord(letter) >= 32))
-        values.append(f"{literal(reading.session, f'<field name={name}>')} || {text} || '</field>'")
-    # A value that is NULL makes the whole element NULL, which concat leaves out.
-    step = 90  # arguments that a function takes
-    parts = [f"concat({', '.join(values[start : start + step])})" for start in range(0, len(values), step)]
-    row = " || ".join(["'<row>'", *parts, "'</row>'"])
-    return f"COPY (SELECT {row} FROM {evaluated_once(reading.selection.select)} q) TO STDOUT {RAW}"  # noqa: S608
+def _escaped(block: bytes) -> bytes:
+    for character, entity in ((b"&", b"&amp;"), (b"<", b"&lt;"), (b">", b"&gt;")):
+        if character in block:
+            block = block.replace(character, entity)
+    kept = block.translate(None, UNKNOWN)
+    for character in NO_CHARACTERS:
+        if character in kept:
+            kept = kept.replace(character, b"")
+    return kept
 
 
-def _escaped(text: str) -> str:
-    """XML's three characters, and CR, which a reader would take for a line feed."""
-    found = " OR ".join(f"strpos({text}, {character}) > 0" for character in ("'&'", "'<'", "'>'", "E'\\r'"))
-    replaced = f"replace(replace(replace(replace({text}, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), E'\\r', '&#13;')"
-    return f"CASE WHEN {found} THEN {replaced} ELSE {text} END"
+def _without_backslashes(block: bytes) -> bytes:
+    block = block.replace(rb"\\", b"\0")
+    for told, character in TOLD.items():
+        block = block.replace(told, character)
+    return block.replace(b"\0", b"\\")

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import gzip
 import io
+import itertools
 import json
 import math
 import re
@@ -675,6 +676,42 @@ def test_made_up_rows_come_back(session: psycopg.Connection[Any], rows: list[tup
         assert one["number"] == (None if number is None else Decimal(number))
         assert one["day"] == (None if day is None else day.isoformat())
         assert one['at "x"; y'] == (time_of(at) or None)
+
+
+# Signs that mean something to COPY, to the templates of rows, to JSON or to XML.
+SIGNS = ["\\", "N", "v", '"', ":", "\t", "\n", "\x0b", "\x01", "%", "b", "&", ">", "\r"]
+SHORT = ["".join(signs) for length in (1, 2, 3) for signs in itertools.product(SIGNS, repeat=length)]
+SIGN_HEADERS = ["%b", "\\N", 'a:"\\N"', "%", "\\\\v&<"]
+
+
+def signs_selected(session: psycopg.Connection[Any]) -> Selection:
+    """Each short text as a text, as a value of JSON and beside NULL."""
+    texts = psycopg.ClientCursor(session).mogrify("%s::text[]", [SHORT])
+    select = f"""
+        SELECT t AS c0, jsonb_build_object('a', t) AS c1, NULL::text AS c2, to_jsonb(t) AS c3, t AS c4, k
+        FROM unnest({texts}) WITH ORDINALITY u(t, k) ORDER BY k
+    """
+    kinds = (ColumnType.TEXT, ColumnType.JSON, ColumnType.TEXT, ColumnType.JSON, ColumnType.TEXT)
+    return Selection(select, tuple(OutColumn(header, kind) for header, kind in zip(SIGN_HEADERS, kinds, strict=True)))
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "json"])
+def test_signs_stay_what_they_are_in_json(session: psycopg.Connection[Any], format_: str) -> None:
+    content = b"".join(write(session, signs_selected(session), FileOptions(format=format_)))
+    found = json.loads(content) if format_ == "json" else [json.loads(line) for line in content.split(b"\n")[:-1]]
+    assert found == [dict(zip(SIGN_HEADERS, (text, {"a": text}, None, text, text), strict=True)) for text in SHORT]
+
+
+def test_signs_stay_what_they_are_in_xml(session: psycopg.Connection[Any]) -> None:
+    content = b"".join(write(session, signs_selected(session), FileOptions(format="xml")))
+    found = [[(field.get("name"), field.text) for field in row] for row in ElementTree.fromstring(content)]
+    first, second, _missing, fourth, fifth = SIGN_HEADERS
+    assert len(found) == len(SHORT)
+    for row, text in zip(found, SHORT, strict=True):
+        kept = no_xml.sub("", text) or None
+        assert [name for name, _text in row] == [first, second, fourth, fifth]
+        assert (row[0][1], row[3][1]) == (kept, kept)
+        assert (json.loads(row[1][1] or ""), json.loads(row[2][1] or "")) == ({"a": text}, text)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
