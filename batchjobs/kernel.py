@@ -200,6 +200,7 @@ def _claim_one(
 def queue_work(queue: str) -> int:
     """Runs jobs of `queue` until none can be claimed; returns how many runs there were."""
     runs = 0
+    registered("JOB_KINDS")  # imported before a lease begins to run out
     _seen(f"worker:{queue}")
     while not DRAINING.is_set():
         close_old_connections()

@@ -10,14 +10,12 @@ from accounts.models import Account
 from batchjobs import kernel
 from batchjobs.files import open_file, remove_bytes
 from batchjobs.models import BatchJob
-from exports import dispatch, run, services
+from exports import dispatch, services
 from exports.models import Export, ExportRun
 
 BENCH = {"slug": "bench", "defaults": {"name": "Bench"}}  # account and database
 
 __all__ = ["BENCH", "account_bench", "run_export", "take"]
-
-assert run  # it and what it needs is imported before the first job, as in a worker that had one
 
 
 def account_bench() -> Account:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def interleaved(
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for number in range(rounds):
         for name, run in runs.items():
+            os.sync()  # a flush waits for what others wrote before, too
             measured[name].append(run())
             print(f"round {number + 1}: {name} {measured[name][-1][0]:,.0f} {unit}", file=sys.stderr)
     return (

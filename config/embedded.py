@@ -140,6 +140,20 @@ def postgres_prepare(data_dir: Path) -> None:
     fresh.rename(pg)
 
 
+def memory_bytes() -> int:
+    """What this machine has, or a container lets one use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return memory
+
+
+def shared_buffers_mb(memory: int) -> int:
+    """A quarter of the memory, as PostgreSQL's documentation says; a gigabyte does for a desk of this kind."""
+    return min(max(memory // 4 // 2**20, 128), 1024)
+
+
 def postgres_command(data_dir: Path, **settings: str) -> list[str]:
     """The server in the foreground, listening on a socket in DATA_DIR/run only."""
     defaults = {
@@ -147,7 +161,7 @@ def postgres_command(data_dir: Path, **settings: str) -> list[str]:
         "unix_socket_directories": str(socket_dir(data_dir)),
         "unix_socket_permissions": "0700",
         "max_connections": "200",
-        "shared_buffers": "256MB",
+        "shared_buffers": f"{shared_buffers_mb(memory_bytes())}MB",
         "max_wal_size": "2GB",
         "checkpoint_timeout": "15min",
         "client_connection_check_interval": "1000",

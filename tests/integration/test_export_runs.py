@@ -855,6 +855,24 @@ def test_waiting_too_long_for_the_keys_is_a_named_failure(marketer: Actor, setti
     assert keys_of(run) == {"tier", "first_name"}
 
 
+def test_keys_are_waited_for(marketer: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that the wizard gives a list of fields is no limit of a run."""
+    make_people(marketer, 1)
+    monkeypatch.setattr(base, "FIELDS_MILLISECONDS", 100)
+    export = make_export(marketer, columns=None, file={"format": "ndjson"})
+    services.export_schedule(export=export, by=marketer)
+    settled_window()
+    other = connection.copy()
+    with closing(other), other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("LOCK TABLE audience_profile")
+        letting_go = threading.Timer(1, other.connection.rollback)
+        letting_go.start()
+        kernel.queue_work("long")
+        letting_go.join()
+    assert keys_of(last_run(export)) == {"tier", "first_name"}
+
+
 def test_settling_types_for_too_long_is_a_named_failure(
     marketer: Actor, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
