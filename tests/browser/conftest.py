@@ -29,6 +29,7 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 ANSWERING = "process_request_thread"  # in the name of a thread of the live server, which lives as long as a connection
+FADED = "document.getAnimations().every(one => one.effect.getComputedTiming().endTime === Infinity)"
 SCREENS = {"1440": {"width": 1440, "height": 900}, "390": {"width": 390, "height": 844}}
 
 
@@ -72,11 +73,20 @@ OpenPage = Callable[..., Page]
 
 
 def keep_picture(page: Page, name: str) -> None:
-    """A picture of the page in the folder that SCREENSHOTS names, to be looked at; without one there is none."""
+    """A picture in light and one in dark in the folder that SCREENSHOTS names, to be looked at; without one none."""
     if folder := os.environ.get("SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        # Else an empty style attribute stays at each field, and htmx may copy none.
-        page.screenshot(path=Path(folder) / f"{name}.png", caret="initial")
+        for theme in in_both_themes(page):
+            # Else an empty style attribute stays at each field, and htmx may copy none.
+            page.screenshot(path=Path(folder) / f"{name}-{theme}.png", caret="initial")
+
+
+def in_both_themes(page: Page) -> Iterator[str]:
+    """The page in dark, and then in light again, each when its colours have faded in."""
+    for theme in ("dark", "light"):
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        until(lambda: page.evaluate(FADED))
+        yield theme
 
 
 @pytest.fixture
@@ -102,7 +112,6 @@ def open_page(
         path: str,
         *,
         screen: str = "1440",
-        theme: str = "light",
         script: bool = True,
         stranger: bool = False,
         **kw: Any,
@@ -111,7 +120,6 @@ def open_page(
             base_url=live_server.url,
             viewport=SCREENS[screen],  # type: ignore[arg-type]
             java_script_enabled=script,
-            color_scheme=theme,  # type: ignore[arg-type]
             reduced_motion="reduce",
             **kw,
         )

@@ -17,7 +17,7 @@ from batchjobs.models import BatchJob
 from batchjobs.states import Status
 from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_flows import has_focus
-from tests.browser.test_screens import VIEWS, assert_accessible
+from tests.browser.test_screens import BOTH, assert_accessible
 from tests.uploads import MD5, make_batch, take_in
 from uploads.models import BatchUpload
 from uploads.states import State
@@ -72,22 +72,21 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
-@pytest.mark.parametrize(("screen", "theme"), VIEWS)
+@BOTH
 @pytest.mark.parametrize("name", NAMES)
-def test_screen(name: str, screen: str, theme: str, open_page: OpenPage, request: pytest.FixtureRequest) -> None:
+def test_screen(name: str, screen: str, open_page: OpenPage, request: pytest.FixtureRequest) -> None:
     made = {} if name == "empty" else request.getfixturevalue("uploads")
     queries = {"no-results": "?q=ffff&status=error", "no-such-reference": "?q=Harbour"}
     path = f"{LIST}{made[name].ref}/" if name in made else f"{LIST}{queries.get(name, '')}"
-    page = open_page(path, screen=screen, theme=theme)
+    page = open_page(path, screen=screen)
     if name == "status-menu":
         page.locator("details[data-multi] > summary").click()
-    page.wait_for_timeout(100)  # colours of buttons fade in
-    keep_picture(page, f"batch-uploads-{name}-{screen}-{theme}")
+    keep_picture(page, f"batch-uploads-{name}-{screen}")
     if name in made:  # all of the drawer, as a picture of its own
         page.locator("dialog.drawer .body").evaluate("body => body.scrollTo(0, body.scrollHeight)")
-        keep_picture(page, f"batch-uploads-{name}-{screen}-{theme}-end")
+        keep_picture(page, f"batch-uploads-{name}-{screen}-end")
     if name != "status-menu" or screen == "1440":  # on a phone the menu lies over half of a link, which is no target
-        assert_accessible(page)
+        assert_accessible(page, in_dark=True)
     assert fits(page), "The page scrolls sideways."
 
 

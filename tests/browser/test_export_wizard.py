@@ -17,7 +17,7 @@ from accounts.permissions import Role
 from exports.models import Export
 from exports.states import State
 from tests.browser.conftest import OpenPage, keep_picture
-from tests.browser.test_screens import VIEWS, assert_accessible
+from tests.browser.test_screens import BOTH, assert_accessible
 from tests.exports import make_export, make_people
 
 NEW = "/exports/new/"
@@ -290,25 +290,25 @@ def test_segments(open_page: OpenPage, by: Actor) -> None:
 STEPS = ["data", "columns", "file", "destination", "schedule", "report", "summary"]
 
 
-@pytest.mark.parametrize(("screen", "theme"), VIEWS)
-def test_every_step(screen: str, theme: str, open_page: OpenPage, by: Actor) -> None:
+@BOTH
+def test_every_step(screen: str, open_page: OpenPage, by: Actor) -> None:
     schedule = {"cadence": "daily", "at": "01:30", "timezone": "Europe/Lisbon", "first_on": "2027-03-26"}
     export = draft(
         by, type="incremental", columns=COLUMNS, filter=GOLD_OR_NEW, destination="transfer_box", schedule=schedule
     )
     for number, name in enumerate(STEPS, 1):
-        page = open_page(edit(export, number), screen=screen, theme=theme)
+        page = open_page(edit(export, number), screen=screen)
         if name == "columns":
             expect(page.locator(".live-count")).to_be_visible()
             expect(page.locator("#export-preview table")).to_be_visible()
             page.locator("#export-segments-head").click()
             page.locator("#export-add-head").click()
-        keep_picture(page, f"wizard-{number}-{screen}-{theme}")
+        keep_picture(page, f"wizard-{number}-{screen}")
         if name == "columns":
             page.locator("#export-filter-title").scroll_into_view_if_needed()
             page.locator("#export-segments").scroll_into_view_if_needed()
-            keep_picture(page, f"wizard-{number}b-{screen}-{theme}")
-        assert_accessible(page)
+            keep_picture(page, f"wizard-{number}b-{screen}")
+        assert_accessible(page, in_dark=True)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         inner = page.evaluate("(b => b.scrollWidth - b.clientWidth)(document.querySelector('dialog.drawer .body'))")
         assert max(wide, inner) <= 0, f"Step {number} scrolls sideways."

@@ -21,7 +21,7 @@ from exports.states import ExportType, State
 from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_batch_uploads import fits, rows
 from tests.browser.test_flows import has_focus
-from tests.browser.test_screens import VIEWS, assert_accessible
+from tests.browser.test_screens import BOTH, assert_accessible
 from tests.exports import bytes_of, last_run, make_export, make_people, make_recurring, work
 
 LIST = "/exports/"
@@ -158,18 +158,17 @@ def world(by: Actor) -> World:
     return made
 
 
-def shoot(page: Page, name: str, screen: str, theme: str) -> None:
-    page.wait_for_timeout(100)  # colours of buttons fade in
-    keep_picture(page, f"exports-{name}-{screen}-{theme}")
+def shoot(page: Page, name: str, screen: str) -> None:
+    keep_picture(page, f"exports-{name}-{screen}")
     body = page.locator("dialog.drawer .body")
     if body.count():
         body.evaluate("body => body.scrollTo(0, body.scrollHeight)")
-        keep_picture(page, f"exports-{name}-{screen}-{theme}-end")
+        keep_picture(page, f"exports-{name}-{screen}-end")
 
 
-@pytest.mark.parametrize(("screen", "theme"), VIEWS)
-def test_screens(screen: str, theme: str, open_page: OpenPage, world: World) -> None:
-    page = open_page(LIST, screen=screen, theme=theme)
+@BOTH
+def test_screens(screen: str, open_page: OpenPage, world: World) -> None:
+    page = open_page(LIST, screen=screen)
     paths = {f"tab-{tab}": f"{LIST}?tab={tab}" for tab in TABS}
     paths |= {f"drawer-{name}": world.path(name) for name in DRAWERS}
     paths |= {f"dialog-{name}": world.dialog(name) for name in DIALOGS}
@@ -178,21 +177,21 @@ def test_screens(screen: str, theme: str, open_page: OpenPage, world: World) -> 
         page.goto(path)
         if name == "menu":
             page.locator("details.above summary").first.click()
-        shoot(page, name, screen, theme)
+        shoot(page, name, screen)
         if name != "menu":  # what an open menu covers in part is too small a target for axe
-            assert_accessible(page)
+            assert_accessible(page, in_dark=True)
         assert fits(page), f"{name} scrolls sideways."
 
 
-@pytest.mark.parametrize(("screen", "theme"), VIEWS)
-def test_empty(screen: str, theme: str, open_page: OpenPage, by: Actor) -> None:
-    page = open_page(LIST, screen=screen, theme=theme)
-    shoot(page, "empty", screen, theme)
-    assert_accessible(page)
+@BOTH
+def test_empty(screen: str, open_page: OpenPage, by: Actor) -> None:
+    page = open_page(LIST, screen=screen)
+    shoot(page, "empty", screen)
+    assert_accessible(page, in_dark=True)
     make_export(by)
     page.goto(f"{LIST}?tab=finished")
-    shoot(page, "empty-tab", screen, theme)
-    assert_accessible(page)
+    shoot(page, "empty-tab", screen)
+    assert_accessible(page, in_dark=True)
 
 
 def ask(page: Page, name: str, action: str, role: Any = "link") -> None:

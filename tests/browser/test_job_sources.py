@@ -18,7 +18,7 @@ from batchjobs.models import BatchJob
 from exports.models import ExportRun
 from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_matching import goes_to, pick
-from tests.browser.test_screens import VIEWS, assert_accessible
+from tests.browser.test_screens import BOTH, assert_accessible
 from tests.browser.test_uploads import NEW, choose, run
 from tests.integration.test_import import run_file
 from tests.integration.test_job_sources import EVENTS, make_list, make_report, make_segment
@@ -56,17 +56,17 @@ def source(page: Page, name: str) -> Any:
     return page.get_by_role("radio", name=name)
 
 
-@pytest.mark.parametrize(("screen", "theme"), VIEWS)
-def test_each_source(open_page: OpenPage, world: dict[str, str], by: Actor, screen: str, theme: str) -> None:
-    page = open_page(NEW, screen=screen, theme=theme)
+@BOTH
+def test_each_source(open_page: OpenPage, world: dict[str, str], by: Actor, screen: str) -> None:
+    page = open_page(NEW, screen=screen)
     for name, word in (("Existing file", "existing_file"), ("Audience", "audience"), ("Report", "report")):
         source(page, name).check()
         choice = page.locator(f"#job-choices input[value='{world[word]}']")
         expect(choice).to_be_visible()
         expect(source(page, name)).to_be_focused()
         expect(page.locator("#job-dropzone")).to_be_hidden()
-        picture(page, f"job-source-{word}-{screen}-{theme}")
-        assert_accessible(page)
+        picture(page, f"job-source-{word}-{screen}")
+        assert_accessible(page, in_dark=True)
         choice.check()
         expect(page.get_by_role("heading", name="Match the columns")).to_be_visible()
     expect(page.get_by_label("Name of the job")).to_have_value(starts("Lapsed subscribers, Portugal, run"))
@@ -74,15 +74,15 @@ def test_each_source(open_page: OpenPage, world: dict[str, str], by: Actor, scre
     page.get_by_label("Event name").fill("asked")
     expect(page.get_by_role("heading", name="No column goes to event_name yet")).to_have_count(0)
     page.locator("#job-origin").scroll_into_view_if_needed()
-    picture(page, f"job-source-chosen-{screen}-{theme}")
-    assert_accessible(page)
+    picture(page, f"job-source-chosen-{screen}")
+    assert_accessible(page, in_dark=True)
     run(page)
     expect(page.get_by_role("dialog", name="Lapsed subscribers")).to_be_visible()
     queue_work("short")
     expect(page.locator("dialog .pill", has_text="Done")).to_be_visible(timeout=6000)
     page.locator("#job-lineage").scroll_into_view_if_needed()
-    picture(page, f"job-source-done-{screen}-{theme}")
-    assert_accessible(page)
+    picture(page, f"job-source-done-{screen}")
+    assert_accessible(page, in_dark=True)
     job = BatchJob.objects.latest("pk")
     assert (job.source, Interaction.objects.filter(created_by_job=job.pk).count()) == ("report", job.valid_rows)
     page.get_by_role("link", name="report of Lapsed").click()
