@@ -90,7 +90,7 @@ class AsText(_Cast):
 
 
 class AsNumber(_Cast):
-    """Of a text that is known to be one: it raises otherwise, and takes a tenth of the time of SafeNumber."""
+    """Of a text that is known to be one, without the pattern of SafeNumber: it raises otherwise."""
 
     template = "((%(expressions)s)::numeric)"
 
