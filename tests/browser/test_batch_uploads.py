@@ -17,7 +17,7 @@ from batchjobs.models import BatchJob
 from batchjobs.states import Status
 from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_flows import has_focus
-from tests.browser.test_screens import BOTH, assert_accessible
+from tests.browser.test_screens import WIDE_AND_NARROW, assert_accessible
 from tests.uploads import MD5, make_batch, take_in
 from uploads.models import BatchUpload
 from uploads.states import State
@@ -72,7 +72,7 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
-@BOTH
+@WIDE_AND_NARROW
 @pytest.mark.parametrize("name", NAMES)
 def test_screen(name: str, screen: str, open_page: OpenPage, request: pytest.FixtureRequest) -> None:
     made = {} if name == "empty" else request.getfixturevalue("uploads")

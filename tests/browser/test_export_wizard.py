@@ -17,7 +17,7 @@ from accounts.permissions import Role
 from exports.models import Export
 from exports.states import State
 from tests.browser.conftest import OpenPage, keep_picture
-from tests.browser.test_screens import BOTH, assert_accessible
+from tests.browser.test_screens import WIDE_AND_NARROW, assert_accessible
 from tests.exports import make_export, make_people
 
 NEW = "/exports/new/"
@@ -290,7 +290,7 @@ def test_segments(open_page: OpenPage, by: Actor) -> None:
 STEPS = ["data", "columns", "file", "destination", "schedule", "report", "summary"]
 
 
-@BOTH
+@WIDE_AND_NARROW
 def test_every_step(screen: str, open_page: OpenPage, by: Actor) -> None:
     schedule = {"cadence": "daily", "at": "01:30", "timezone": "Europe/Lisbon", "first_on": "2027-03-26"}
     export = draft(

@@ -21,7 +21,7 @@ from exports.states import ExportType, State
 from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_batch_uploads import fits, rows
 from tests.browser.test_flows import has_focus
-from tests.browser.test_screens import BOTH, assert_accessible
+from tests.browser.test_screens import WIDE_AND_NARROW, assert_accessible
 from tests.exports import bytes_of, last_run, make_export, make_people, make_recurring, work
 
 LIST = "/exports/"
@@ -166,7 +166,7 @@ def shoot(page: Page, name: str, screen: str) -> None:
         keep_picture(page, f"exports-{name}-{screen}-end")
 
 
-@BOTH
+@WIDE_AND_NARROW
 def test_screens(screen: str, open_page: OpenPage, world: World) -> None:
     page = open_page(LIST, screen=screen)
     paths = {f"tab-{tab}": f"{LIST}?tab={tab}" for tab in TABS}
@@ -183,7 +183,7 @@ def test_screens(screen: str, open_page: OpenPage, world: World) -> None:
         assert fits(page), f"{name} scrolls sideways."
 
 
-@BOTH
+@WIDE_AND_NARROW
 def test_empty(screen: str, open_page: OpenPage, by: Actor) -> None:
     page = open_page(LIST, screen=screen)
     shoot(page, "empty", screen)

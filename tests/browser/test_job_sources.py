@@ -18,7 +18,7 @@ from batchjobs.models import BatchJob
 from exports.models import ExportRun
 from tests.browser.conftest import OpenPage, keep_picture
 from tests.browser.test_matching import goes_to, pick
-from tests.browser.test_screens import BOTH, assert_accessible
+from tests.browser.test_screens import WIDE_AND_NARROW, assert_accessible
 from tests.browser.test_uploads import NEW, choose, run
 from tests.integration.test_import import run_file
 from tests.integration.test_job_sources import EVENTS, make_list, make_report, make_segment
@@ -56,7 +56,7 @@ def source(page: Page, name: str) -> Any:
     return page.get_by_role("radio", name=name)
 
 
-@BOTH
+@WIDE_AND_NARROW
 def test_each_source(open_page: OpenPage, world: dict[str, str], by: Actor, screen: str) -> None:
     page = open_page(NEW, screen=screen)
     for name, word in (("Existing file", "existing_file"), ("Audience", "audience"), ("Report", "report")):

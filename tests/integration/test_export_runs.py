@@ -14,7 +14,7 @@ import subprocess
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +24,7 @@ import pytest
 from django.core import mail
 from django.core.files.storage import default_storage, storages
 from django.db import connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Func, TextField
 from django.utils import timezone
 from pyarrow import parquet
@@ -835,16 +836,28 @@ def test_more_columns_than_a_file_can_have_is_a_named_failure(marketer: Actor) -
         assert (run.state, run.rows) == ("succeeded", 1), format_
 
 
-def test_waiting_too_long_for_the_keys_is_a_named_failure(marketer: Actor, settings: Any) -> None:
-    make_people(marketer, 1)
-    settings.EXPORT_QUERY_SECONDS = 1
-    export = make_export(marketer, columns=None, file={"format": "ndjson"})
-    services.export_schedule(export=export, by=marketer)
+@contextmanager
+def profiles_locked() -> Iterator[BaseDatabaseWrapper]:
+    """By another session, until it rolls back."""
     settled_window()
     other = connection.copy()
     with closing(other), other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("LOCK TABLE audience_profile")
+        yield other
+
+
+def all_columns_asked(by: Actor) -> Export:
+    make_people(by, 1)
+    export = make_export(by, columns=None, file={"format": "ndjson"})
+    services.export_schedule(export=export, by=by)
+    return export
+
+
+def test_waiting_too_long_for_the_keys_is_a_named_failure(marketer: Actor, settings: Any) -> None:
+    settings.EXPORT_QUERY_SECONDS = 1
+    export = all_columns_asked(marketer)
+    with profiles_locked():
         kernel.queue_work("long")
         run = last_run(export)
         assert (run.state, run.job.failure_code) == ("failed", "QUERY_TOO_SLOW")
@@ -857,15 +870,9 @@ def test_waiting_too_long_for_the_keys_is_a_named_failure(marketer: Actor, setti
 
 def test_keys_are_waited_for(marketer: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time that the wizard gives a list of fields is no limit of a run."""
-    make_people(marketer, 1)
     monkeypatch.setattr(base, "FIELDS_MILLISECONDS", 100)
-    export = make_export(marketer, columns=None, file={"format": "ndjson"})
-    services.export_schedule(export=export, by=marketer)
-    settled_window()
-    other = connection.copy()
-    with closing(other), other.cursor() as cursor:
-        cursor.execute("BEGIN")
-        cursor.execute("LOCK TABLE audience_profile")
+    export = all_columns_asked(marketer)
+    with profiles_locked() as other:
         letting_go = threading.Timer(1, other.connection.rollback)
         letting_go.start()
         kernel.queue_work("long")
