@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -36,4 +36,4 @@ def job_wait(job_id: int, stream: Any, line_of: Callable[[BatchJob], str]) -> Ba
             stream.flush()
         if not job.is_active:
             return job
-        time.sleep(POLL_SECONDS)
+        sleep(POLL_SECONDS)

@@ -55,7 +55,7 @@ def test_waits_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     by = system_actor(make_account())
     make_people(by, 3)
     make_export(by)
-    monkeypatch.setattr(commands.time, "sleep", work)
+    monkeypatch.setattr(commands, "sleep", work)
     terminal = Terminal()
     made = run("Everybody", "--wait", stderr=terminal)
     assert (made["status"], made["rows"], made["file_name"]) == ("succeeded", 3, "people.csv")
@@ -71,7 +71,7 @@ def test_a_failure_is_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
         ExportRun.objects.filter(export=export).update(destination=None)
         work(seconds)
 
-    monkeypatch.setattr(commands.time, "sleep", work_without_destination)
+    monkeypatch.setattr(commands, "sleep", work_without_destination)
     out = io.StringIO()
     with pytest.raises(SystemExit) as end:
         call_command("run_export", "Feed", "--wait", stdout=out, stderr=io.StringIO())

@@ -91,7 +91,7 @@ def ends_as(status: str, **facts: Any) -> Any:
 
 def test_waits_for_the_end(file: str, monkeypatch: pytest.MonkeyPatch):
     make_account()
-    monkeypatch.setattr(commands.time, "sleep", ends_as("done", valid_rows=1, skipped_rows=0, invalid_rows=0))
+    monkeypatch.setattr(commands, "sleep", ends_as("done", valid_rows=1, skipped_rows=0, invalid_rows=0))
     terminal = Terminal()
     assert run(file, "--wait", stderr=terminal)["total_rows"] == 1
     assert "100%" in terminal.getvalue()
@@ -99,7 +99,7 @@ def test_waits_for_the_end(file: str, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_failure_is_exit_1(file: str, monkeypatch: pytest.MonkeyPatch):
     make_account()
-    monkeypatch.setattr(commands.time, "sleep", ends_as("failed", failure_code="FILE_EMPTY"))
+    monkeypatch.setattr(commands, "sleep", ends_as("failed", failure_code="FILE_EMPTY"))
     out = io.StringIO()
     with pytest.raises(SystemExit) as end:
         call_command("submit", file, "--type", "event", "--wait", stdout=out, stderr=io.StringIO())
