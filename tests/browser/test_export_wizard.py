@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from accounts.actors import Actor
 from accounts.models import Account
@@ -156,6 +156,22 @@ def test_a_recurring_export_from_start_to_end(type_: str, open_page: OpenPage, b
     assert export.state == State.SCHEDULED
     assert export.start_with == ("changes" if type_ == "Incremental" else "everything")
     assert export.deletions is (type_ == "Incremental")
+
+
+def test_a_click_waits_for_the_one_before(open_page: OpenPage, by: Actor) -> None:
+    page = open_page(edit(draft(by, columns=[{"field": "email"}, {"field": "partner_user_id"}, {"field": "id"}]), 2))
+    expect(page.locator(".live-count")).to_have_text("30 rows match, of 30")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/columns/", hold, times=1)
+    page.get_by_role("button", name="Move Number of the profile up").click()
+    expect(page.locator("#export-columns")).to_have_css("pointer-events", "none")
+    held[0].continue_()
+    page.get_by_role("button", name="Remove Partner user id").click()
+    expect(page.locator("#export-column-table tbody tr")).to_have_text([re.compile("E-mail"), re.compile("Number")])
 
 
 def test_without_script(open_page: OpenPage, by: Actor) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from batchjobs.ingestion.writing import statistics
 from batchjobs.ingestion.writing.ledger import ChunkRecord, Session, Writer, commit_chunk
 from batchjobs.sessions import open_session
 
@@ -135,6 +136,7 @@ class LoaderPool:
             self.writer.stage(session, piece)
             while not self._is_turn(turn):
                 session.execute("SELECT")  # waiting is not being idle
+            statistics.renew(session)
             commit_chunk(session, self.writer, piece)
         with self._turn:
             self._committed += 1
