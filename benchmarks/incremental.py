@@ -3,7 +3,7 @@
 Each table is in a database of its own. A run changes 10,000 rows, and then an export of what has changed goes to the
 transfer box: window, selection, writer, storage, delivery; timed from the claim of its job to the end. Of the rounds
 the quickest counts. A ratio above 1 says, other than elsewhere, how much longer the large table takes.
-Each step is a process with a database of its own: `python -m benchmarks.incremental fill|run KIND ROWS`.
+Each step is a process with a database of its own: `python -m benchmarks.incremental fill|run KIND ROWS PEOPLE`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,23 +59,23 @@ COLUMNS = {
 
 
 def incremental_10k(folder: Path, *, rows: int, rounds: int, with_peers: bool) -> dict[str, Any]:
-    """New interactions: they are where the table ends."""
-    return _incremental("interaction", rows, rounds)
+    """New interactions, which are where the table ends. The large one has more of the same people, a longer history."""
+    return _incremental("interaction", rows, rounds, lambda size: max(rows // 5, 1))
 
 
 def incremental_10k_profiles(folder: Path, *, rows: int, rounds: int, with_peers: bool) -> dict[str, Any]:
     """Profiles that were changed: they are all over the table."""
-    return _incremental("profile", rows, rounds)
+    return _incremental("profile", rows, rounds, lambda size: size)
 
 
-def _incremental(kind: str, rows: int, rounds: int) -> dict[str, Any]:
+def _incremental(kind: str, rows: int, rounds: int, people: Callable[[int], int]) -> dict[str, Any]:
     sizes = {"ours": rows * TIMES, "reference": rows}
     try:
         for size in sizes.values():
             psql(f"CREATE DATABASE {_database(size)}")
-            _step("fill", kind, size)
+            _step("fill", kind, size, people(size))
         times, peaks = interleaved(
-            {name: partial(_run, kind, size) for name, size in sizes.items()}, rounds, unit="ms", pick=min
+            {name: partial(_run, kind, size, people(size)) for name, size in sizes.items()}, rounds, unit="ms", pick=min
         )
     finally:
         for size in sizes.values():
@@ -86,14 +87,14 @@ def _database(size: int) -> str:
     return f"incremental_{size}"
 
 
-def _run(kind: str, size: int) -> tuple[float, float]:
-    seconds, peak = json.loads(_step("run", kind, size))
+def _run(kind: str, size: int, people: int) -> tuple[float, float]:
+    seconds, peak = json.loads(_step("run", kind, size, people))
     return seconds * 1000, peak
 
 
-def _step(what: str, kind: str, size: int) -> str:
+def _step(what: str, kind: str, size: int, people: int) -> str:
     url = os.environ["DATABASE_URL"].replace("/postgres?", f"/{_database(size)}?")
-    command = [sys.executable, "-m", "benchmarks.incremental", what, kind, str(size)]
+    command = [sys.executable, "-m", "benchmarks.incremental", what, kind, str(size), str(people)]
     return subprocess.run(
         command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "DATABASE_URL": url}
     ).stdout
@@ -102,7 +103,7 @@ def _step(what: str, kind: str, size: int) -> str:
 # Within such a process.
 
 
-def fill(kind: str, size: int) -> None:
+def fill(kind: str, size: int, people: int) -> None:
     """A database with so many rows of the kind, and its export."""
     from django.core.management import call_command
 
@@ -114,7 +115,6 @@ def fill(kind: str, size: int) -> None:
     call_command("migrate", verbosity=0)
     account = account_bench()
     database = Database.objects.create(account=account, slug=BENCH["slug"], name="Bench")
-    people = size if kind == "profile" else _people(size)
     psql(FILL["profile"] % {"database": database.pk, "people": people})
     if kind == "interaction":
         psql(FILL[kind] % {"database": database.pk, "people": people, "before": 0, "rows": size})
@@ -129,17 +129,17 @@ def fill(kind: str, size: int) -> None:
     services.export_schedule(export=services.export_create(by=by, definition=definition), by=by)
 
 
-def run(kind: str, size: int) -> tuple[float, float]:
+def run(kind: str, people: int) -> tuple[float, float]:
     """Changes some rows; seconds and peak memory of the job that exports them."""
     from benchmarks.export_jobs import run_export, take
     from exports.models import Export
 
     export = Export.objects.get(name=kind)
     if kind == "profile":
-        psql(CHANGE_PEOPLE % {"people": size, "twice": CHANGED * 2, "changed": CHANGED})
+        psql(CHANGE_PEOPLE % {"people": people, "twice": CHANGED * 2, "changed": CHANGED})
     else:
         before = int(psql("SELECT row_no FROM audience_interaction ORDER BY id DESC LIMIT 1"))
-        values = {"database": export.database_id, "people": _people(size), "before": before, "rows": CHANGED}
+        values = {"database": export.database_id, "people": people, "before": before, "rows": CHANGED}
         psql(FILL[kind] % values)
     psql("CHECKPOINT")
     _settled()
@@ -148,10 +148,6 @@ def run(kind: str, size: int) -> tuple[float, float]:
     peak = peak_rss_mb("self")
     take(made)
     return seconds, peak
-
-
-def _people(events: int) -> int:
-    return max(events // 5, 1)
 
 
 def _settled() -> None:
@@ -165,11 +161,11 @@ def main() -> None:
     import django
 
     django.setup()
-    what, kind, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    what, kind, size, people = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     if what == "fill":
-        fill(kind, size)
+        fill(kind, size, people)
     else:
-        print(json.dumps(run(kind, size)))
+        print(json.dumps(run(kind, people)))
 
 
 if __name__ == "__main__":

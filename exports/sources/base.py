@@ -173,7 +173,11 @@ def is_storable(text: str) -> bool:
 
 
 class Source(ABC):
-    """One kind of data. `table` names a list or table where `needs_table`; `kind` narrows some to a part."""
+    """One kind of data. `table` names a list or table where `needs_table`; `kind` narrows some to a part.
+
+    Whoever passes a `database` has found it among those of an account. To ask rows for their account as well would be
+    a join for each of them.
+    """
 
     data_type: ClassVar[str]
     title: ClassVar[Any]
@@ -196,7 +200,7 @@ class Source(ABC):
 
     def tombstones(self, database: Database, table: str = "", kind: str = "") -> QuerySet[Tombstone]:
         """Those of rows that were deleted. Raises SourceError SOURCE_TABLE_MISSING."""
-        mine = Tombstone.objects.for_account(database.account).filter(database=database, kind=self.buried_as)
+        mine = Tombstone.objects.filter(database=database, kind=self.buried_as)
         return self.buried_in(mine, database, table, kind)
 
     def buried_in(

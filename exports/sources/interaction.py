@@ -37,7 +37,7 @@ class InteractionSource(Source):
         ]
 
     def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
-        rows: Rows = Interaction.objects.for_account(database.account).filter(database=database)
+        rows: Rows = Interaction.objects.filter(database=database)
         return rows.filter(kind=kind) if kind else rows
 
 

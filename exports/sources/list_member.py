@@ -18,7 +18,7 @@ def list_get(database: Database, name: str) -> ContactList:
     """Raises SourceError SOURCE_TABLE_MISSING."""
     found: ContactList | None = None
     if is_storable(name):
-        found = ContactList.objects.for_account(database.account).filter(database=database, name=name).first()
+        found = ContactList.objects.filter(database=database, name=name).first()
     if found is None:
         raise SourceError("SOURCE_TABLE_MISSING", _t("There is no list “%(name)s”.") % {"name": name}, table=name)
     return found
@@ -44,8 +44,7 @@ class ListMemberSource(Source):
 
     def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
         found = list_get(database, table)
-        rows: Rows = ListMember.objects.for_account(database.account).filter(contact_list=found)
-        return rows
+        return ListMember.objects.filter(contact_list=found)
 
     def buried_in(
         self, tombstones: QuerySet[Tombstone], database: Database, table: str, kind: str

@@ -32,8 +32,7 @@ class ProfileSource(Source):
         ]
 
     def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
-        rows: Rows = Profile.objects.for_account(database.account).filter(database=database)
-        return rows
+        return Profile.objects.filter(database=database)
 
 
 PROFILE = ProfileSource()

@@ -34,7 +34,7 @@ class SubscriptionSource(Source):
         ]
 
     def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
-        rows: Rows = Suppression.objects.for_account(database.account).filter(database=database)
+        rows: Rows = Suppression.objects.filter(database=database)
         return rows.filter(channel=kind) if kind else rows
 
 

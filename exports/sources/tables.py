@@ -34,7 +34,7 @@ class TableSource(Source):
         """Raises SourceError SOURCE_TABLE_MISSING."""
         found: DataTable | None = None
         if is_storable(slug):
-            tables = DataTable.objects.for_account(database.account).filter(database=database, kind=self.kind)
+            tables = DataTable.objects.filter(database=database, kind=self.kind)
             found = tables.filter(slug=slug).first()
         if found is None:
             raise SourceError("SOURCE_TABLE_MISSING", _t("There is no table “%(name)s”.") % {"name": slug}, table=slug)
@@ -57,8 +57,7 @@ class TableSource(Source):
         return (people.attributes("profile__", "profile.", is_default=False),) if linked else ()
 
     def rows(self, database: Database, table: str = "", kind: str = "") -> Rows:
-        rows: Rows = Record.objects.for_account(database.account).filter(table=self.table_get(database, table))
-        return rows
+        return Record.objects.filter(table=self.table_get(database, table))
 
     def buried_in(
         self, tombstones: QuerySet[Tombstone], database: Database, table: str, kind: str
