@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 from audience.windows import summarize
+from batchjobs.collecting import collecting_by_hand
 from batchjobs.files import (
     FileGoneError,
     ReadOnce,
@@ -107,10 +109,11 @@ class RunNotes:
             yield
 
     def progress(self, rows: int, content_bytes: int) -> None:
-        """For the page: what is written so far, once a second at most."""
+        """For the page: what is written so far, once a second at most. Cycles among objects go then too."""
         now = time.monotonic()
         if now - self._progress_at < PROGRESS_SECONDS:
             return
+        gc.collect()
         self._progress_at = now
         mine = BatchJob.objects.filter(pk=self.lease.job.pk, lease_token=self.lease.token)
         mine.update(reader_state={"rows": rows, "bytes": content_bytes})
@@ -167,7 +170,7 @@ def build(run: ExportRun, lease: Lease, notes: RunNotes) -> None:
         lease.check(every=PROGRESS_SECONDS)  # who cancels does not wait for a third of the lease
         notes.progress(written.rows, written.content_bytes)
 
-    with reading(lease.owner) as session:
+    with reading(lease.owner) as session, collecting_by_hand():
         _window(run, session, tells_deletions=definition.deletions)
         if run.window:
             summarize(definition.source.model)

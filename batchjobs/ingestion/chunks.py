@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -23,20 +21,6 @@ from batchjobs.models import BatchJob
 
 CHUNK_BYTES = 32 * 1024 * 1024
 REJECTS_IN_A_ROW = 200_000
-
-
-@contextmanager
-def collecting_by_hand() -> Iterator[None]:
-    """Looking for reference cycles all the time costs a tenth of it; once a chunk is enough."""
-    was_on = gc.isenabled()
-    gc.disable()
-    gc.freeze()  # what is there already is not looked at
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if was_on:
-            gc.enable()
 
 
 @dataclass(slots=True)

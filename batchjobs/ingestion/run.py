@@ -17,10 +17,11 @@ from psycopg.types.json import Jsonb
 
 from audience.erasures import erased_hashes
 from audience.models import Database, Profile
+from batchjobs.collecting import collecting_by_hand
 from batchjobs.failures import FileFailureError
 from batchjobs.files import FileGoneError, open_file
 from batchjobs.ingestion import checks
-from batchjobs.ingestion.chunks import REJECTS_IN_A_ROW, Chunks, collecting_by_hand
+from batchjobs.ingestion.chunks import REJECTS_IN_A_ROW, Chunks
 from batchjobs.ingestion.formats import (
     HEADER_KEYS,
     OBJECT_FORMATS,
