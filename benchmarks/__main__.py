@@ -85,7 +85,11 @@ def main() -> None:
                 export_parquet_1m,
                 export_xml_zip_1m,
             )
-            from benchmarks.incremental import incremental_10k, incremental_10k_profiles
+            from benchmarks.incremental import (
+                incremental_10k,
+                incremental_10k_profiles,
+                incremental_10k_same_people,
+            )
             from benchmarks.ingest import ingest_csv_1m, ingest_ndjson_gz_1m
 
             benchmarks: dict[str, Any] = {
@@ -99,6 +103,7 @@ def main() -> None:
                 "export_xml_zip_1m": export_xml_zip_1m,
                 "export_parquet_1m": export_parquet_1m,
                 "incremental_10k": incremental_10k,
+                "incremental_10k_same_people": incremental_10k_same_people,
                 "incremental_10k_profiles": incremental_10k_profiles,
             }
             results = {}

@@ -86,7 +86,7 @@ def test_killed_workers_lose_and_double_nothing(kind, request):
     )
     job = chaos.create(make_actor(), events.dirty)
     rnd = random.Random()
-    wanted = 20 if LONG else 2
+    wanted = 20 if LONG else 3
     for _ in range(wanted):
         with chaos.worker("--poll", "0.1") as process:
             chaos.moment(job, rnd)
@@ -110,7 +110,7 @@ def test_a_frozen_worker_commits_nothing_and_nobody_waits(kind, request):
     frozen: list[subprocess.Popen[bytes]] = []
     midway = 0
     try:
-        for _ in range(20 if LONG else 1):
+        for _ in range(20 if LONG else 2):
             with chaos.worker() as process:
                 frozen.append(process)
                 chaos.moment(job, rnd)

@@ -17,9 +17,9 @@ TABLES = (
 # As the planner reckons: rows a page when the table was last looked at, times its pages of now.
 EMPTIED = f"""
     SELECT oid::regclass::text FROM pg_class
-    WHERE oid = ANY(%s::regclass[]) AND relpages > 0
+    WHERE oid = ANY(%s::regclass[])
       AND pg_relation_size(oid) > {FEW_PAGES} * current_setting('block_size')::int
-      AND reltuples / relpages * (pg_relation_size(oid) / current_setting('block_size')::int) < {FEW_ROWS}
+      AND reltuples / nullif(relpages, 0) * (pg_relation_size(oid) / current_setting('block_size')::int) < {FEW_ROWS}
 """  # noqa: S608  no outside text
 
 
