@@ -104,8 +104,12 @@ class Profile(models.Model):
                 name="profile_has_identity",
             ),
         ]
-        # Page by page: what changes is all over the table (docs/performance.md).
-        indexes = [BrinIndex(fields=["change_xid"], pages_per_range=1, name="profile_change")]
+        indexes = [
+            # Page by page: what changes is all over the table (docs/performance.md).
+            BrinIndex(fields=["change_xid"], pages_per_range=1, name="profile_change"),
+            # Who a row of another table is about, without the pages of the people themselves.
+            models.Index(fields=["id"], include=["email", "partner_user_id"], name="profile_identity"),
+        ]
 
     def __str__(self) -> str:
         return self.email or self.partner_user_id or str(self.pk)

@@ -372,3 +372,29 @@ def test_a_selection_is_read_in_a_snapshot(database: Database) -> None:
         session.read_only = True
         with session.transaction():
             assert len(session.execute(selection.select.encode()).fetchall()) == 2
+
+
+def test_who_a_row_is_about_is_read_out_of_an_index(database: Database) -> None:
+    """Without the pages of the people, which are ten times as many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audience_profile (database_id, email, attributes)"
+            " SELECT %s, n || '@example.com', jsonb_build_object('note', repeat('x', 300))"
+            " FROM generate_series(1, 5000) n",
+            [database.pk],
+        )
+        cursor.execute("VACUUM (ANALYZE) audience_profile, audience_interaction")
+    source = SOURCES["interaction"]
+    fields = source.fields(database)
+
+    def plan(*names: str) -> str:
+        columns = [{"field": name} for name in names]
+        select = source.selection(source.rows(database), columns, fields, typed=False).select
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {select}")
+            return "\n".join(line for (line,) in cursor.fetchall())
+
+    identity = [field.name for field in fields if field.name in ("profile.email", "profile.partner_user_id")]
+    assert len(identity) == 2
+    assert "Index Only Scan using profile_identity" in plan("kind", *identity)
+    assert "Index Only Scan" not in plan("kind", *identity, "profile.attributes.first_name")
