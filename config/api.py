@@ -26,6 +26,7 @@ from batchjobs.services import IdempotencyConflictError, JobRefusedError
 from batchjobs.states import TransitionRefusedError
 from console.cursors import CursorError
 from exports.api import router as exports_router
+from exports.api_runs import router as export_runs_router
 from exports.api_types import router as export_types_router
 from exports.definitions import ExportRefusedError
 from exports.states import TransitionRefusedError as ExportTransitionRefusedError
@@ -61,6 +62,7 @@ api.add_router("/batch-jobs", batchjobs_router)
 api.add_router("", record_types_router)
 api.add_router("", audience_router)
 api.add_router("", exports_router)
+api.add_router("", export_runs_router)
 api.add_router("", export_types_router)
 
 

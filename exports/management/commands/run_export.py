@@ -17,7 +17,7 @@ from batchjobs.commands import account_named, job_wait
 from batchjobs.models import BatchJob
 from batchjobs.states import Status
 from exports import services
-from exports.api import run_to_json
+from exports.api_runs import run_to_json
 from exports.definitions import ExportRefusedError
 from exports.models import Export
 from exports.sources.base import is_storable
